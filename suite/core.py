@@ -1,0 +1,231 @@
+"""The nouns: sites, backbones, methods, tasks. Knows nobody else in the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Plan = dict[str, Any]
+"""What a search found, as plain JSON: DAS's skipped layers, DVP's placement."""
+
+Kind = Literal["self", "cross", "ffn", "layer", "sequence"]
+
+
+@dataclass(eq=False)
+class Site:
+    """A named place of a backbone where a method may act.
+
+    kind: `self`, `cross` and `ffn` are sub-layers, `layer` is a whole layer, `sequence` the tokens of a stream.
+    stream: `text`, `image` or `fused`. depth: index of the layer in its stream. norm: the layer normalises `before` or `after`.
+    linears: role (`query`, `key`, `value`, `out`, `in`) -> name of the Linear below `backbone.model`, for libraries that replace it.
+    length: tokens this site sees in the preset's usual input, for sizes that scale with the sequence.
+    """
+
+    name: str
+    kind: Kind
+    stream: str
+    depth: int
+    width: int
+    norm: Literal["before", "after"]
+    target: Any = field(repr=False)
+    backbone: Backbone = field(repr=False)
+    linears: dict[str, str] = field(default_factory=dict)
+    length: int = 0
+
+    def attach(self, position: str, module: nn.Module) -> nn.Module:
+        """Put `module` at a position of this site (positions: suite/layers.py) and register its parameters.
+
+        Raises ValueError where the site has no such position.
+        """
+        self.target.tap(position, module)
+        key = f"{self.name}/{position}/{len(self.backbone.attached)}".replace(".", "/")
+        self.backbone.attached[key] = module
+        return module
+
+
+class Features(NamedTuple):
+    """pooled: (B, D) read-out; tokens: (B, N, D) after the last norm; mask: (B, N), 1 = a token that is there."""
+
+    pooled: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
+@dataclass
+class Batch:
+    """input_ids, text_mask: (B, N) int64; pixels: (I, 3, H, W) float32 in [-1, 1]; image_index: (B,) the image of each text
+    (None: one each, in order); image_type: the modality row of the image tokens (1; 2 for NLVR2's second image);
+    labels: what the task's loss wants; ids: (B,) int64, position of each example in its split."""
+
+    input_ids: Tensor
+    text_mask: Tensor
+    pixels: Tensor
+    image_index: Tensor | None = None
+    image_type: int = 1
+    labels: Tensor | None = None
+    ids: Tensor | None = None
+
+
+class Backbone(nn.Module):
+    """A pre-trained network that methods act on from outside. Subclasses live in suite/backbones, one file each.
+
+    model: the library's module (weights and configuration, state-dict keys unchanged). attached: what methods put in.
+    heads: pre-trained heads that a task may start from (`itm`: Linear(D, 2), row 1 = match; `mlm`).
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
+
+    def __init__(self, model: nn.Module, preset: str):
+        super().__init__()
+        self.model, self.preset = model, preset
+        self.attached = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+
+    @classmethod
+    def build(cls, preset: str, pretrained: bool = True, device: str = "cpu") -> Backbone:
+        """The backbone at a preset's size; weights from the shipped file or the hub where `pretrained`, else random."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """D of `Features.pooled`."""
+        raise NotImplementedError
+
+    def sites(self, *kinds: Kind) -> list[Site]:
+        """The sites of these kinds, in the order of the forward."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Features:
+        raise NotImplementedError
+
+    def add_class_token(self) -> None:
+        """Replace text token 0 by a trainable copy of its embedding (papers.md section 1, token4classifier)."""
+        raise NotImplementedError
+
+    def always_trained(self) -> list[nn.Parameter]:
+        """What every method trains besides its own: pooler, modality embeddings, class token (papers.md section 1)."""
+        raise NotImplementedError
+
+    def frozen_prefix(self) -> Callable[[Batch], Tensor] | None:
+        """What no touched site can change, as a function whose result may be stored (None: nothing)."""
+        return None
+
+
+class Trial(Protocol):
+    """What a search may use; owned by the training code. A choice is whatever the method's `choose` understands."""
+
+    rng: np.random.Generator
+    epochs: int
+    steps_per_epoch: int
+
+    def train_step(self, choice: Any) -> float:
+        """One optimiser step under `choice` on a fresh training batch; returns the loss."""
+
+    def new_batch(self) -> None:
+        """Draw a fresh reward batch from the part of train held out for the search."""
+
+    def reward_loss(self, choice: Any) -> float:
+        """Task loss of `choice` on the current reward batch, train mode, no gradient."""
+
+
+@dataclass
+class Method:
+    """One PETL method: hyper-parameters are dataclass fields, `attach` is the method. One file each.
+
+    Sizes that scale with the backbone are `None` by default and resolved in `attach` (design.md section 4).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str] = ""
+    trains_backbone: ClassVar[bool] = False
+    class_token: ClassVar[bool] = True
+    claims: ClassVar[tuple[dict[str, Any], ...]] = ()
+    overrides: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {}
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        """Put the method's modules at the backbone's sites. The backbone comes frozen; modules come trainable."""
+        raise NotImplementedError
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        """The reason why this method makes no sense there, or None."""
+        return None
+
+    def trainable(self, backbone: Backbone) -> list[nn.Parameter]:
+        """The method's own trained parameters (without heads and the always-trained parts)."""
+        return [p for p in backbone.attached.parameters() if p.requires_grad]
+
+    def merge(self, backbone: Backbone) -> bool:
+        """Fold the method into the weights; False where it cannot be folded."""
+        return False
+
+    search: ClassVar[Callable[[Method, Trial], Plan] | None] = None
+
+    def choose(self, backbone: Backbone, choice: Any) -> None:
+        """Make `choice` the active one of a backbone attached for search (plan=None)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task is trained. Batches of `batch_size` examples; lr is the method's, found by `petlbench tune`."""
+
+    epochs: int
+    batch_size: int
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    head_multiplier: float = 1.0
+    keep: Literal["best", "last"] = "last"
+    clip: float | None = None
+
+
+class Task(Protocol):
+    """A dataset with its splits, head, loss and metric. One file per kind of task.
+
+    metric: name of the headline number (percent) within `score`'s result. The test split is read once, at the end.
+    """
+
+    name: str
+    metric: str
+    recipe: Recipe
+    sizes: dict[str, int]
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        """The task's head for this backbone, freshly initialised."""
+
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Any]:
+        """Batches of a split in an order that depends on (seed, epoch) only."""
+
+    def loss(self, backbone: Backbone, head: nn.Module, batch: Any) -> Tensor:
+        """Scalar training loss of one batch."""
+
+    def predict(self, backbone: Backbone, head: nn.Module, batch: Any) -> Tensor:
+        """What `score` needs of one batch, on the CPU."""
+
+    def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
+        """Metrics in percent, correctness per example, and each example's image cluster, in the split's order."""
+
+    def floors(self) -> dict[str, float]:
+        """Metric of answering the majority, and of a model that does not see the image (`majority`, `blind`)."""
+
+    def data_hash(self) -> str:
+        """sha256 over the version and content of all splits."""
+
+
+def freeze(module: nn.Module) -> None:
+    """No parameter of `module` gets a gradient any more."""
+    module.requires_grad_(False)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch and numpy; Python's own generator is not used in the suite."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
