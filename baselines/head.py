@@ -1,0 +1,20 @@
+"""Classifier only: the head and the always-trained parts, no module of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from suite.core import Backbone, Method, Plan
+
+
+@dataclass
+class Head(Method):
+    """The lower reference of the papers' tables (`*_baseline` in the official code)."""
+
+    name: ClassVar[str] = "head"
+    title: ClassVar[str] = "Classifier only"
+    source: ClassVar[str] = "papers.md section 5"
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        """Nothing to attach."""

@@ -1,0 +1,41 @@
+"""Shallow and deep prompts as the APT repository's baselines have them; papers.md section 5, golden README section 5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from suite.core import Backbone, Method, Plan
+from suite.modules import AppendedPrompt, Prompt, prompt_length
+
+
+@dataclass
+class ShallowPrompt(Method):
+    """One set of tokens behind each stream before its first layer; it stays to the end. length: tokens (None: see prompt_length)."""
+
+    name: ClassVar[str] = "prompt_shallow"
+    title: ClassVar[str] = "Shallow prompt"
+    source: ClassVar[str] = "papers.md section 5"
+    length: int | None = None
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        for site in backbone.sites("sequence"):
+            site.attach("insert.0", AppendedPrompt(prompt_length(self.length, site), site.width))
+
+
+@dataclass
+class DeepPrompt(Method):
+    """Tokens of its own in every layer, seen as keys and values only.
+
+    Single-stream layers show them to self-attention, two-stream layers to cross-attention only, as the official code does
+    (the published size of METER, 3.68M, would need them in both; papers.md section 6). length: as above.
+    """
+
+    name: ClassVar[str] = "prompt_deep"
+    title: ClassVar[str] = "Deep prompt"
+    source: ClassVar[str] = "papers.md section 5"
+    length: int | None = None
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        for site in backbone.sites("cross") or backbone.sites("self"):
+            site.attach("key_value", Prompt(prompt_length(self.length, site), site.width))

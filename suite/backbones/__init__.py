@@ -1,0 +1,28 @@
+"""Backbones, one file each, found by file name; a module is imported when its backbone is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suite.record import UserError
+
+if TYPE_CHECKING:
+    from suite.core import Backbone
+
+SUPPORT = {"__init__", "shipped"}
+
+
+def names() -> list[str]:
+    """The backbones there are, sorted."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in SUPPORT)
+
+
+def load(name: str) -> type[Backbone]:
+    """The class of backbone `name`. Raises UserError for an unknown name."""
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
+        raise UserError(f"unknown backbone {name!r}; did you mean {close[0]!r}?")
+    return import_module(f"suite.backbones.{name}").BACKBONE

@@ -1,0 +1,47 @@
+"""Weight files: the ones that petlbench ships (safetensors with a card), and where hub checkpoints are taken from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from suite.record import UserError
+
+FOLDER = Path(__file__).parents[1] / "weights"
+
+
+def path_of(name: str) -> Path:
+    """The shipped weights `name`, e.g. `vilt-mini`; its card is the .json beside it."""
+    return FOLDER / f"{name}.safetensors"
+
+
+def save(tensors: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
+    """Write tensors and their card; the card's `sha256` is filled in."""
+    save_file({key: tensor.detach().contiguous().clone() for key, tensor in tensors.items()}, path)
+    card = {**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weight file. Raises UserError where it or its card is missing, or its sha256 is not the card's."""
+    card = path.with_suffix(".json")
+    for file in (path, card):
+        if not file.is_file():
+            raise UserError(f"weight file {file.name} is missing from {file.parent}")
+    wanted = json.loads(card.read_text()).get("sha256")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wanted:
+        raise UserError(f"weight file {path.name} is damaged: its sha256 is {found}, the card says {wanted}")
+    return load_file(path)
+
+
+def hub(repository: str) -> str:
+    """Where to load a hub checkpoint from: the folder of that name below PETLBENCH_MIRROR if it is there, else the hub."""
+    mirror = Path(os.environ.get("PETLBENCH_MIRROR", "/nonexistent")) / repository
+    return str(mirror) if mirror.is_dir() else repository

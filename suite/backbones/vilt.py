@@ -1,0 +1,249 @@
+"""ViLT (Kim et al. 2021): one pre-norm stream over text and image patches; papers.md section 1.
+
+Weights and configuration lie in `transformers.ViltModel`; the embeddings' assembly and the loop over layers are here, so that
+image patches keep their order and every site can be reached. Texts that share an image pay for its patches once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ViltConfig, ViltForMaskedLM, ViltModel
+from transformers.models.vilt.modeling_vilt import ViltMLMHead
+
+from suite.backbones import shipped
+from suite.core import Backbone, Batch, Features, Kind, Site
+from suite.layers import Attention, FeedForward, Layer, Sequence, SubLayer
+from suite.record import UserError
+
+TOKENIZER = shipped.FOLDER / "tokenizer.json"
+VOCABULARY = 320
+"""Word pieces of a mini backbone while no tokenizer is shipped."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size. config: for ViltConfig. stem: channels of the stride-2 convolutions before the width (none: one linear patch map).
+
+    length: tokens of the usual input. class_id: vocabulary index of [CLS]. checkpoint: shipped file or hub repository.
+    word_std: deviation of freshly initialised word embeddings.
+    """
+
+    config: dict[str, Any]
+    stem: tuple[int, ...]
+    length: int
+    class_id: int
+    checkpoint: str
+    word_std: float
+
+
+PRESETS = {
+    "mini": Preset(
+        config={
+            "hidden_size": 96, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 384,
+            "image_size": 64, "patch_size": 16, "max_position_embeddings": 32, "layer_norm_eps": 1e-6, "modality_type_vocab_size": 3,
+        },
+        stem=(24, 48, 96), length=29, class_id=1, checkpoint="vilt-mini", word_std=0.5,
+    ),
+    "paper": Preset(
+        config={"modality_type_vocab_size": 3}, stem=(), length=241, class_id=101, checkpoint="dandelin/vilt-b32-mlm", word_std=0.02
+    ),
+}  # fmt: skip
+
+
+class ViLT(Backbone):
+    """Sites: `sequence` (stream fused), `layer.<i>`, `layer.<i>.self`, `layer.<i>.ffn`.
+
+    heads: `itm`, `mlm` (tied to the word embeddings). class_token: (1, 1, D), None until `add_class_token`.
+    """
+
+    name: ClassVar[str] = "vilt"
+
+    def __init__(self, model: ViltModel, preset: str, class_id: int = 101, length: int = 0):
+        super().__init__(model, preset)
+        config = model.config
+        self.class_id, self.length = class_id, length
+        self.register_parameter("class_token", None)
+        self.heads["itm"] = nn.Linear(config.hidden_size, 2)
+        self.heads["mlm"] = ViltMLMHead(config)
+        self.heads["mlm"].decoder.weight = model.embeddings.text_embeddings.word_embeddings.weight
+        self.layers = [_describe(layer, config.num_attention_heads) for layer in model.encoder.layer]
+        self.sequence = Sequence(len(self.layers))
+
+    @classmethod
+    def build(cls, preset: str, pretrained: bool = True, device: str = "cpu") -> ViLT:
+        """See Backbone. `mini` is shipped, `paper` comes from the hub or PETLBENCH_MIRROR, where the matching head starts
+        at random (that checkpoint has none) and the norms have the hub configuration's epsilon.
+
+        Raises UserError for an unknown preset and for weights that are missing or damaged.
+        """
+        if preset not in PRESETS:
+            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(PRESETS)}")
+        size = PRESETS[preset]
+        with torch.device(device):
+            if pretrained and "/" in size.checkpoint:
+                backbone = cls._from_hub(preset, size)
+            else:
+                backbone = cls._fresh(preset, size)
+                if pretrained:
+                    backbone.load_pretrained(shipped.load(shipped.path_of(size.checkpoint)))
+            backbone.share_image_type()
+        return backbone.to(device)
+
+    @classmethod
+    def _fresh(cls, preset: str, size: Preset) -> ViLT:
+        config = ViltConfig(**({"vocab_size": _vocabulary()} | size.config if size.stem else size.config))
+        model = ViltModel(config)
+        embeddings = model.embeddings
+        nn.init.normal_(embeddings.text_embeddings.word_embeddings.weight, std=size.word_std)
+        nn.init.normal_(embeddings.position_embeddings, std=config.initializer_range)
+        if size.stem:
+            embeddings.patch_embeddings.projection = _stem((config.num_channels, *size.stem, config.hidden_size))
+        return cls(model, preset, size.class_id, size.length)
+
+    @classmethod
+    def _from_hub(cls, preset: str, size: Preset) -> ViLT:
+        try:
+            full = ViltForMaskedLM.from_pretrained(shipped.hub(size.checkpoint))
+        except OSError as error:
+            raise UserError(f"checkpoint {size.checkpoint} is neither reachable nor below PETLBENCH_MIRROR: {_first_line(error)}") from None
+        backbone = cls(full.vilt, preset, size.class_id, size.length)
+        backbone.heads["mlm"] = full.mlm_score
+        return backbone
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """What a weight file holds: `model.*` and `heads.*`, without the tied decoder."""
+        parts = {"model": self.model, "heads": self.heads}
+        named = {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
+        del named["heads.mlm.decoder.weight"]
+        return named
+
+    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
+        own = self.pretrained_state()
+        wrong = sorted(own.keys() ^ tensors.keys()) or sorted(key for key in own if own[key].shape != tensors[key].shape)
+        if wrong:
+            raise UserError(f"weights do not fit {self.name}/{self.preset}: {wrong[0]} ({len(wrong)} such names)")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(tensors[key])
+
+    def share_image_type(self) -> None:
+        """Give the modality table its third row, the second image of NLVR2, as a copy of the first image's."""
+        table = self.model.embeddings.token_type_embeddings
+        rows = table.weight.detach()[[0, 1, 1]]
+        table.num_embeddings, table.weight = 3, nn.Parameter(rows.clone())
+
+    @property
+    def width(self) -> int:
+        return self.model.config.hidden_size
+
+    def sites(self, *kinds: Kind) -> list[Site]:
+        found = [Site("sequence", "sequence", "fused", 0, self.width, "before", self.sequence, self, {}, self.length)]
+        for depth, layer in enumerate(self.layers):
+            where = ("fused", depth, self.width, "before")
+            found.append(Site(f"layer.{depth}", "layer", *where, layer, self, {}, self.length))
+            for kind, part in layer.sub_layers().items():
+                linears = {role: f"encoder.layer.{depth}.{path}" for role, path in part.linears.items()}
+                found.append(Site(f"layer.{depth}.{kind}", kind, *where, part, self, linears, self.length))
+        return [site for site in found if site.kind in kinds]
+
+    def add_class_token(self) -> None:
+        ids = torch.full((1, 1), self.class_id, device=self.model.embeddings.cls_token.device)
+        text = self.model.embeddings.text_embeddings
+        with torch.no_grad():
+            token = text.LayerNorm(text.word_embeddings(ids) + text.token_type_embeddings.weight[0] + text.position_embeddings.weight[0])
+        self.class_token = nn.Parameter(token)
+
+    def always_trained(self) -> list[nn.Parameter]:
+        parts = [*self.model.pooler.parameters(), self.model.embeddings.token_type_embeddings.weight]
+        return parts if self.class_token is None else [*parts, self.class_token]
+
+    def forward(self, batch: Batch) -> Features:
+        return self.encode(*self.embed(batch))
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The sequence [text, image] before the first layer: (B, N, D), and its mask (B, N)."""
+        image = self.image_tokens(batch.pixels)
+        if batch.image_index is not None:
+            image = image.index_select(0, batch.image_index)
+        image = self.model.embeddings.dropout(image)
+        text = self.model.embeddings.text_embeddings(input_ids=batch.input_ids)
+        return self.join(text, image, batch.text_mask, image_type=batch.image_type)
+
+    def image_tokens(self, pixels: Tensor) -> Tensor:
+        """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions."""
+        embeddings = self.model.embeddings
+        patches = embeddings.patch_embeddings.projection(pixels.to(embeddings.cls_token.dtype))
+        positions = self._positions(*patches.shape[-2:])
+        tokens = patches.flatten(2).transpose(1, 2)
+        return torch.cat([embeddings.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + positions
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        table = self.model.embeddings.position_embeddings
+        side = math.isqrt(table.shape[1] - 1)
+        if (height, width) == (side, side):
+            return table
+        grid = table[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=True)
+        return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+    def join(self, text: Tensor, image: Tensor, text_mask: Tensor | None, image_mask: Tensor | None = None, image_type: int = 1
+             ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """text (B, N, D), image (B, M, D) -> (B, N + M, D) with class token and modality, and its mask (None: all there)."""
+        if self.class_token is not None:
+            text = torch.cat([self.class_token.expand(len(text), -1, -1), text[:, 1:]], dim=1)
+        modality = self.model.embeddings.token_type_embeddings.weight
+        x = torch.cat([text + modality[0], image + modality[image_type]], dim=1)
+        if text_mask is None and image_mask is None:
+            return x, None
+        return x, torch.cat([_visible(text, text_mask), _visible(image, image_mask)], dim=1)
+
+    def encode(self, x: Tensor, mask: Tensor | None) -> Features:
+        """The layers on a given sequence (B, N, D), then the last norm and the pooler on token 0."""
+        for depth, layer in enumerate(self.layers):
+            x, mask = self.sequence.before(depth, x, mask)
+            x = layer(x, mask)
+        x = self.model.layernorm(x)
+        return Features(self.model.pooler(x), x, _visible(x, mask))
+
+
+BACKBONE = ViLT
+
+
+def _visible(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+
+
+def _describe(layer: nn.Module, heads: int) -> Layer:
+    attention = Attention(
+        layer, "attention.attention.query", "attention.attention.key", "attention.attention.value", "attention.output.dense",
+        norm="layernorm_before", heads=heads, norm_first=True,
+        dropout="attention.output.dropout", attention_dropout="attention.attention.dropout",
+    )  # fmt: skip
+    ffn = FeedForward(
+        layer, "intermediate.dense", "output.dense", norm="layernorm_after", activation="intermediate.intermediate_act_fn",
+        norm_first=True, dropout="output.dropout",
+    )  # fmt: skip
+    return Layer(attention, ffn)
+
+
+def _stem(channels: tuple[int, ...]) -> nn.Sequential:
+    """3x3 convolutions of stride 2 with GELU between: (I, channels[0], H, W) -> (I, channels[-1], H / 2^n, W / 2^n)."""
+    convolutions = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels)]
+    return nn.Sequential(convolutions[0], *(part for c in convolutions[1:] for part in (nn.GELU(), c)))
+
+
+def _vocabulary() -> int:
+    return len(json.loads(TOKENIZER.read_text())["model"]["vocab"]) if TOKENIZER.is_file() else VOCABULARY
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
