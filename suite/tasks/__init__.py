@@ -1,0 +1,30 @@
+"""The tasks by name. Listing them imports nothing heavy; `load` imports the file of the kind."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import cache
+from typing import TYPE_CHECKING
+
+from suite.record import UserError
+
+if TYPE_CHECKING:
+    from suite.core import Task
+
+KINDS = {"world-vqa": "vqa", "easy-vqa": "vqa", "world-nlvr2": "nlvr2", "world-retrieval": "retrieval"}
+"""Task -> its file in this folder, which has it in `TASKS`."""
+
+
+def names() -> list[str]:
+    """All tasks, in the order of the tables."""
+    return list(KINDS)
+
+
+@cache
+def load(name: str) -> Task:
+    """The task, one object a process: its data is made when first needed and kept. Raises UserError for an unknown name."""
+    if name not in KINDS:
+        near = difflib.get_close_matches(name, KINDS, 1) or sorted(KINDS)
+        raise UserError(f"unknown task {name!r}; did you mean {near[0]!r}?")
+    return importlib.import_module(f"suite.tasks.{KINDS[name]}").TASKS[name]()

@@ -1,0 +1,142 @@
+"""What all tasks share: splits as tensors, batches, and the head with one hidden layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite.core import Recipe
+from suite.data.reader import Reader, ranked
+from suite.data.text import tokenize
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEARCH_PARTS = ("search-train", "search-reward")
+"""Train in two, without a common picture, for methods that search: four fifths of the rows to train on, one fifth for rewards."""
+
+
+@dataclass
+class Split:
+    """A split as tensors, N rows and I pictures.
+
+    tokens: (N, L) int64, 0 = padding. images: (I, 3, H, W) uint8. image_of: (N, K) int64, the pictures of each row.
+    labels: (N,) int64, or None. texts, clusters: N strings; rows of one cluster show the same pictures.
+    """
+
+    tokens: Tensor
+    images: Tensor
+    image_of: Tensor
+    labels: Tensor | None
+    texts: list[str]
+    clusters: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """Some rows, with the pictures that they use."""
+        used, image_of = self.image_of[rows].unique(return_inverse=True)
+        labels = None if self.labels is None else self.labels[rows]
+        texts, clusters = [self.texts[i] for i in rows], [self.clusters[i] for i in rows]
+        return Split(self.tokens[rows], self.images[used], image_of, labels, texts, clusters)
+
+    def by_length(self) -> np.ndarray:
+        """Rows from the shortest text to the longest: the order of evaluation, which wastes the least padding."""
+        return np.argsort((self.tokens != 0).sum(1).numpy(), kind="stable")
+
+    def text(self, rows: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+        """(ids, mask) of these rows, both (B, longest of them) int64."""
+        ids = self.tokens[rows]
+        mask = (ids != 0).long()
+        longest = int(mask.sum(1).max())
+        return ids[:, :longest].contiguous(), mask[:, :longest].contiguous()
+
+    def pixels(self, pictures: np.ndarray | Tensor) -> Tensor:
+        """(B, 3, H, W) float32 in [-1, 1]."""
+        return self.images[pictures].float().mul_(2 / 255).sub_(1)
+
+
+@dataclass(eq=False)
+class BaseTask:
+    """A task over a reader; see suite.core.Task. Data is read at the first call and kept.
+
+    evaluation_batch: rows of a forward without gradient.
+    """
+
+    reader: Reader
+    recipe: Recipe
+    evaluation_batch: int = 128
+    metric: ClassVar[str]
+    _splits: dict[str, Split] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.reader.name
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each split and of the search parts; reads no data."""
+        rows = self.reader.sizes["train"]
+        return self.reader.sizes | dict(zip(SEARCH_PARTS, (rows - rows // 5, rows // 5)))
+
+    def split(self, name: str) -> Split:
+        """`train`, `validation`, `test`, or one of SEARCH_PARTS. Raises KeyError for others."""
+        if name not in self._splits:
+            self._splits[name] = self._search_part(name) if name in SEARCH_PARTS else encode(self.reader.split(name), self.reader.pictures)
+        return self._splits[name]
+
+    def _search_part(self, name: str) -> Split:
+        whole, wanted = self.split("train"), self.sizes["search-reward"]
+        rows, reward = Counter(whole.clusters), set()
+        for cluster in ranked(rows, "search"):
+            if rows[cluster] <= wanted:
+                reward.add(cluster)
+                wanted -= rows[cluster]
+        assert not wanted, "pictures with too many rows to fill the reward part"
+        return whole.take(np.array([i for i, cluster in enumerate(whole.clusters) if (cluster in reward) == (name == "search-reward")]))
+
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Any]:
+        """Shuffled: batches of `recipe.batch_size` in an order of (seed, epoch) alone. Otherwise the fixed order of evaluation."""
+        data = self.split(split)
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(data)) if shuffle else data.by_length()
+        size = self.recipe.batch_size if shuffle else self.evaluation_batch
+        for start in range(0, len(order), size):
+            yield self.collate(data, order[start : start + size], rng)
+
+    def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Any:
+        """The batch of these rows."""
+        raise NotImplementedError
+
+    def data_hash(self) -> str:
+        """sha256 over the version and content of all splits."""
+        return self.reader.content_hash()
+
+
+def encode(dataset: Dataset, pictures: tuple[str, ...]) -> Split:
+    """The rows of a reader's split as tensors; a picture that several rows share is decoded once."""
+    clusters = dataset["image_id"][:]
+    _, first, row_of = np.unique(clusters, return_index=True, return_inverse=True)
+    decoded = dataset.select(first).select_columns(list(pictures)).with_format("numpy")[:]
+    images = np.concatenate([decoded[column] for column in pictures]).transpose(0, 3, 1, 2)
+    image_of = np.stack([row_of + k * len(first) for k in range(len(pictures))], 1)
+    labels = torch.tensor(dataset["label"][:]) if "label" in dataset.column_names else None
+    texts = dataset["text"][:]
+    tokens = torch.from_numpy(tokenize(texts)[0])
+    return Split(tokens, torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(image_of), labels, texts, clusters)
+
+
+def classifier(width: int, hidden: int, classes: int) -> nn.Sequential:
+    """Linear-LN-GELU-Linear, weights N(0, 0.02^2), biases 0 (papers.md sections 1 and 4.2)."""
+    head = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes))
+    for layer in (head[0], head[3]):
+        nn.init.normal_(layer.weight, std=0.02)
+        nn.init.zeros_(layer.bias)
+    return head

@@ -1,0 +1,73 @@
+"""What can be scored without looking at the picture: the commonest answer, and two models of the text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Labelled = tuple[Sequence[str], Tensor]
+"""(N texts, (N,) int64 labels)."""
+
+DECAY = 1e-3
+
+
+def of_text(train: Labelled, validation: Labelled, test: Labelled) -> dict[str, float]:
+    """Percent right on test: `majority`, and `blind` = the text model that does better on validation.
+
+    The models, fitted on the whole of train: the commonest answer to the very same text, else the commonest of all;
+    and multinomial logistic regression on which words and pairs of neighbouring words occur.
+    """
+    common = train[1].mode().values
+    rules = (same_text, word_regression)
+    best = max(rules, key=lambda rule: accuracy(rule(train, validation[0]), validation[1]))
+    return {"majority": accuracy(common, test[1]), "blind": accuracy(best(train, test[0]), test[1])}
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Percent."""
+    return 100 * (predicted == labels).double().mean().item()
+
+
+def same_text(train: Labelled, texts: Sequence[str]) -> Tensor:
+    """(N,) the commonest training label of the same text, or of all (ties: the smaller label)."""
+    by_text: dict[str, Counter[int]] = {}
+    for text, label in zip(train[0], train[1].tolist()):
+        by_text.setdefault(text, Counter())[label] += 1
+    best = {text: min(counts, key=lambda label: (-counts[label], label)) for text, counts in by_text.items()}
+    common = int(train[1].mode().values)
+    return torch.tensor([best.get(text, common) for text in texts])
+
+
+def word_regression(train: Labelled, texts: Sequence[str]) -> Tensor:
+    """(N,) the class that logistic regression (L2, fitted by L-BFGS from zero) gives each text."""
+    vocabulary = {gram: i for i, gram in enumerate(sorted({g for text in train[0] for g in _grams(text)}))}
+    inputs, labels = _bags(train[0], vocabulary), train[1]
+    weight = torch.zeros(len(vocabulary) + 1, int(labels.max()) + 1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(inputs @ weight, labels) + DECAY * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return (_bags(texts, vocabulary) @ weight.detach()).argmax(1)
+
+
+def _grams(text: str) -> set[str]:
+    words = re.findall(r"\w+", text.lower())
+    return {*words, *(f"{a} {b}" for a, b in zip(words, words[1:]))}
+
+
+def _bags(texts: Sequence[str], vocabulary: dict[str, int]) -> Tensor:
+    """(N, V + 1): 1 where the text has the word or pair; the last column is 1."""
+    bags = torch.zeros(len(texts), len(vocabulary) + 1)
+    bags[:, -1] = 1
+    for row, text in enumerate(texts):
+        bags[row, [vocabulary[g] for g in _grams(text) if g in vocabulary]] = 1
+    return bags

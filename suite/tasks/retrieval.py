@@ -1,0 +1,115 @@
+"""Finding the picture of a caption and the caption of a picture with a cross-encoder (papers.md section 1, Flickr30K)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite.core import Backbone, Batch, Recipe
+from suite.data.world_reader import WorldRetrieval
+from suite.tasks.base import BaseTask, Split
+
+RANKS = (1, 5, 10)
+
+
+@dataclass(eq=False)
+class Retrieval(BaseTask):
+    """Rows are captions with their picture. Training sets the true caption against `negatives` captions of other pictures.
+
+    Evaluation scores every caption with every picture, in blocks of `block` = (captions, pictures).
+    The headline is the mean of image retrieval and text retrieval R@1.
+    """
+
+    negatives: int = 3
+    block: tuple[int, int] = (16, 20)
+    metric: ClassVar[str] = "recall"
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        """`rank_output`: Linear(D, 1) that starts as the match row of the pre-trained matching head."""
+        head, matching = nn.Linear(backbone.width, 1), backbone.heads["itm"]
+        with torch.no_grad():
+            head.weight.copy_(matching.weight[1:])
+            head.bias.copy_(matching.bias[1:])
+        return head
+
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Batch]:
+        """Shuffled: training batches as in `collate`. Otherwise all pairs, block by block."""
+        if shuffle:
+            yield from super().batches(split, seed, epoch, shuffle=True)
+            return
+        data = self.split(split)
+        for captions, pictures in self._blocks(data):
+            ids, mask = data.text(captions)
+            pairs = len(pictures)
+            yield Batch(ids.repeat_interleave(pairs, 0), mask.repeat_interleave(pairs, 0), data.pixels(pictures),
+                        image_index=torch.arange(pairs).repeat(len(captions)))
+
+    def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """1 + `negatives` captions for each of B pictures, the true one first; labels are (B,) zeros: its place."""
+        pictures = data.image_of[:, 0].numpy()
+        key = rng.random((len(rows), len(data)))
+        key[pictures[rows][:, None] == pictures] = 2
+        false = np.argpartition(key, self.negatives - 1, 1)[:, : self.negatives]
+        ids, mask = data.text(np.concatenate([rows[:, None], false], 1).ravel())
+        return Batch(ids, mask, data.pixels(pictures[rows]), image_index=torch.arange(len(rows)).repeat_interleave(1 + self.negatives),
+                     labels=torch.zeros(len(rows), dtype=torch.long), ids=torch.from_numpy(rows))
+
+    def loss(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy over the captions of each picture, mean over pictures."""
+        scores = head(backbone(batch).pooled).view(-1, 1 + self.negatives)
+        return nn.functional.cross_entropy(scores, batch.labels)
+
+    @torch.no_grad()
+    def predict(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
+        """(P,) float32 score of each pair, on the CPU. The caller chooses evaluation mode."""
+        return head(backbone(batch).pooled).squeeze(1).float().cpu()
+
+    def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
+        """Recalls in percent from the `predict` of every block; correctness at R@1 of each caption, then of each picture."""
+        data = self.split(split)
+        matrix = torch.empty(len(data), len(data.images))
+        for (captions, pictures), scores in zip(self._blocks(data), outputs, strict=True):
+            matrix[torch.from_numpy(captions)[:, None], torch.from_numpy(pictures)] = scores.view(len(captions), len(pictures))
+        picture_of = data.image_of[:, 0]
+        image_rank, text_rank = ranks(matrix, picture_of)
+        metrics = {f"{way}_r{k}": 100 * (rank < k).double().mean().item()
+                   for way, rank in (("ir", image_rank), ("tr", text_rank)) for k in RANKS}
+        metrics[self.metric] = (metrics["ir_r1"] + metrics["tr_r1"]) / 2
+        names = dict(zip(picture_of.tolist(), data.clusters))
+        correct = torch.cat([image_rank, text_rank]) < 1
+        return metrics, correct.tolist(), data.clusters + [names[i] for i in range(len(data.images))]
+
+    def floors(self) -> dict[str, float]:
+        """Chance (percent): a guess, or a model that does not see the picture, finds one of N pictures."""
+        chance = 100 / len(self.split("test").images)
+        return {"majority": chance, "blind": chance}
+
+    def _blocks(self, data: Split) -> list[tuple[np.ndarray, np.ndarray]]:
+        order, pictures = data.by_length(), np.arange(len(data.images))
+        high, wide = self.block
+        return [(order[i : i + high], pictures[j : j + wide]) for i in range(0, len(order), high) for j in range(0, len(pictures), wide)]
+
+
+def ranks(matrix: Tensor, picture_of: Tensor) -> tuple[Tensor, Tensor]:
+    """How many wrong ones are not clearly below the right one: of each caption's picture (T,), of each picture's best caption (I,).
+
+    matrix: (T, I) scores; picture_of: (T,). Ties, and scores that are not numbers, count against the model.
+    """
+    true = picture_of[:, None] == torch.arange(matrix.shape[1])
+    own = matrix[true][:, None]
+    best = matrix.masked_fill(~true, -torch.inf).amax(0)
+    return (~(matrix < own) & ~true).sum(1), (~(matrix < best) & ~true).sum(0)
+
+
+def _world() -> Retrieval:
+    """Two or three objects: captions of a single one are true of too many pictures (best possible recall 81 %; so 91 %)."""
+    sizes = {"train": 250, "validation": 48, "test": 80}
+    return Retrieval(WorldRetrieval("world-retrieval", sizes, objects=(2, 3)), Recipe(epochs=6, batch_size=12))
+
+
+TASKS = {"world-retrieval": _world}

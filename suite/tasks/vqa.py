@@ -1,0 +1,51 @@
+"""Visual question answering as a choice among the answers.
+
+Cross-entropy, not the papers' BCE x 3129: that loss is for VQA2.0, where ten people answer each question and several answers
+are partly right. Here every question has exactly one right answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite.core import Backbone, Batch, Recipe
+from suite.data.easy_vqa import EasyVqa
+from suite.data.world_reader import WorldVqa
+from suite.tasks.base import Split, classifier
+from suite.tasks.classify import Classification
+
+
+@dataclass(eq=False)
+class Vqa(Classification):
+    """One picture and one question a row."""
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        """Linear(D, 2D)-LN-GELU-Linear(2D, C)."""
+        return classifier(backbone.width, 2 * backbone.width, len(self.reader.classes))
+
+    def features(self, backbone: Backbone, batch: Batch) -> Tensor:
+        """(B, D)."""
+        return backbone(batch).pooled
+
+    def labels(self, batch: Batch) -> Tensor:
+        return batch.labels
+
+    def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        ids, mask = data.text(rows)
+        index = torch.from_numpy(rows)
+        return Batch(ids, mask, data.pixels(data.image_of[index, 0]), labels=data.labels[index], ids=index)
+
+
+def _world() -> Vqa:
+    return Vqa(WorldVqa("world-vqa", {"train": 1000, "validation": 500, "test": 1000}), Recipe(epochs=8, batch_size=32))
+
+
+def _easy() -> Vqa:
+    return Vqa(EasyVqa("easy-vqa", {"train": 1000, "validation": 500, "test": 2000}), Recipe(epochs=6, batch_size=32))
+
+
+TASKS = {"world-vqa": _world, "easy-vqa": _easy}
