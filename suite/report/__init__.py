@@ -1,0 +1,1 @@
+"""One table object and one board, in every format."""

@@ -1,0 +1,164 @@
+"""The board: everything a table, plot or page shows, computed once from records. Plain schemas, stored as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import FiniteFloat
+
+from suite.record import Cost, Interval, Status, Strict
+from suite.stats import Outcome
+
+BOARD_SCHEMA = 1
+DIGITS = 6
+"""Decimals kept, so that a board reads the same wherever its sums were added up."""
+
+COUNTS = ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged")
+Standing = Literal["ok", "partial", "failed", "missing", "n/a"]
+"""Of a (method, task): `partial` where some seeds are there and some are not."""
+
+
+class SeedResult(Strict):
+    """One cell: its headline value (percent) or the reason why there is none."""
+
+    seed: int
+    status: Status
+    value: FiniteFloat | None = None
+    reason: str | None = None
+
+
+class Summary(Strict):
+    """A method on a task, or its average over tasks: mean and half-width of the 95 % interval in percent, over n seeds.
+
+    p: Holm-adjusted, against the best of the column; tied: the best, or not told apart from it.
+    """
+
+    status: Standing
+    mean: FiniteFloat | None = None
+    half: FiniteFloat | None = None
+    n: int = 0
+    seeds: list[SeedResult] = []
+    p: FiniteFloat | None = None
+    tied: bool = False
+    reason: str | None = None
+
+    def why(self) -> str:
+        """What happened to the seeds without a result, equal fates together."""
+        fates: dict[str, list[str]] = {}
+        for seed in self.seeds:
+            if seed.status != "ok":
+                fates.setdefault(f"{seed.status}: {seed.reason}", []).append(str(seed.seed))
+        if len(fates) == 1 and len(*fates.values()) == len(self.seeds):
+            return next(iter(fates))
+        told = [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)} {fate}" for fate, seeds in fates.items()]
+        return "; ".join(told) or self.reason or self.status
+
+
+class TaskCosts(Strict):
+    """Of one task, averaged over the plans its seeds found. Parameters, MACs of one example, milliseconds."""
+
+    trainable: FiniteFloat
+    trainable_all: FiniteFloat
+    total: FiniteFloat
+    macs: FiniteFloat
+    extra_macs: FiniteFloat
+    macs_merged: FiniteFloat | None = None
+    unmerged: dict[str, Interval] = {}
+    merged: dict[str, Interval] = {}
+
+    @classmethod
+    def of(cls, cost: Cost) -> TaskCosts:
+        shared = cost.model_dump(include=set(COUNTS))
+        latency = cost.latency
+        return cls(**shared, unmerged=latency.unmerged if latency else {}, merged=(latency.merged or {}) if latency else {})
+
+    @classmethod
+    def mean(cls, costs: Sequence[TaskCosts]) -> TaskCosts:
+        """Field by field; a batch size or a merged figure that some lack is left out."""
+
+        def mean(values: list[float | None]) -> float | None:
+            return None if None in values else round(sum(values) / len(values), DIGITS)
+
+        def latency(name: str) -> dict[str, Interval]:
+            all_sizes = [getattr(c, name) for c in costs]
+            sizes = sorted(set.intersection(*(set(s) for s in all_sizes)), key=int)
+            ends = ("median", "low", "high")
+            return {n: Interval(**{end: mean([getattr(s[n], end) for s in all_sizes]) for end in ends}) for n in sizes}
+
+        counts = {name: mean([getattr(c, name) for c in costs]) for name in COUNTS}
+        return cls(**counts, unmerged=latency("unmerged"), merged=latency("merged"))
+
+
+class Row(Strict):
+    """One method. costs: the mean over tasks; task_costs: each task's own."""
+
+    method: str
+    title: str
+    cells: dict[str, Summary]
+    average: Summary
+    costs: TaskCosts | None = None
+    task_costs: dict[str, TaskCosts] = {}
+
+
+class Column(Strict):
+    """One task: its metric, its floors in percent, the seed deviation of its column."""
+
+    task: str
+    metric: str
+    floors: dict[str, FiniteFloat] = {}
+    seed_sd: FiniteFloat = 0.0
+    seed_df: int = 0
+
+
+class Flag(Strict):
+    """Something a reader should not miss."""
+
+    kind: Literal["failed", "missing", "below head", "below floor", "duplicate", "recorded", "examples", "costs"]
+    method: str
+    task: str | None = None
+    text: str
+
+
+class Claim(Strict):
+    """A sentence of a paper and what became of it. by_task: the verdict on each task alone."""
+
+    method: str
+    text: str
+    verdict: Outcome
+    detail: str
+    by_task: dict[str, Outcome] = {}
+
+
+class Section(Strict):
+    """One backbone. floors: their averages over tasks, where every task has them. rows: best average first."""
+
+    backbone: str
+    columns: list[Column]
+    rows: list[Row]
+    floors: dict[str, FiniteFloat] = {}
+    seed_sd: FiniteFloat = 0.0
+    seed_df: int = 0
+    flags: list[Flag] = []
+    claims: list[Claim] = []
+
+
+class Board(Strict):
+    """One profile's results, with where they come from."""
+
+    schema_version: int = BOARD_SCHEMA
+    profile: str
+    protocols: list[int]
+    commits: list[str]
+    dirty: bool
+    machines: list[str]
+    versions: dict[str, list[str]]
+    finished: str | None
+    sections: list[Section]
+
+    def incomplete(self) -> Iterator[tuple[str, str, str, SeedResult]]:
+        """(backbone, method, task, cell) of everything planned that has no result, "n/a" aside."""
+        for section in self.sections:
+            for row in section.rows:
+                for task, cell in row.cells.items():
+                    yield from ((section.backbone, row.method, task, s) for s in cell.seeds if s.status in ("failed", "missing"))

@@ -1,0 +1,92 @@
+"""The table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from suite.report.table import NONE, Entry, Table
+from suite.report.units import MINUS
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    MINUS: r"$-$", "\N{EN DASH}": "--", "[": "{[}", "]": "{]}", '"': "''",
+}  # fmt: skip
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it stands, on one line; signs that pdflatex has no glyph for become "?"."""
+    flat = " ".join(text.split())
+    return "".join(_LATEX.get(c, c if c.isascii() and c.isprintable() else "?") for c in flat)
+
+
+def markdown_escape(text: str) -> str:
+    """Text that Markdown shows as it stands, on one line, also within a table."""
+    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", flat)
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table, then the footnotes and the legend."""
+
+    def show(entry: Entry) -> str:
+        text = markdown_escape(entry.text) + (f" ± {entry.half}" if entry.half else "") + (f" → {entry.then}" if entry.then else "")
+        text = f"**{text}**" if entry.bold else text
+        return text + (f" <sup>{','.join(entry.marks)}</sup>" if entry.marks else "")
+
+    heads = [markdown_escape(h.title) + (f" ({markdown_escape(h.unit)})" if h.unit else "") for h in table.heads]
+    lines = [f"### {markdown_escape(table.caption)}", "", _line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
+    lines += [_line([show(e) for e in row]) for row in table.rows]
+    lines += [_line([e.text if e.text == NONE else f"*{markdown_escape(e.text)}*" for e in row]) for row in table.floors]
+    lines += ["", *(f"<sup>{letter}</sup> {markdown_escape(text)}  " for letter, text in table.notes.items())]
+    return "\n".join([*lines, *([""] if table.notes else []), markdown_escape(table.legend), ""])
+
+
+def _line(parts: list[str]) -> str:
+    return "| " + " | ".join(parts) + " |"
+
+
+def to_latex(table: Table) -> str:
+    r"""A `table*` to `\input`; needs the packages booktabs and graphicx only. It is scaled down where it is too wide."""
+
+    def show(entry: Entry) -> str:
+        text = latex_escape(entry.text)
+        text = rf"\textbf{{{text}}}" if entry.bold else text
+        text += rf"{{\scriptsize\,$\pm$\,{entry.half}}}" if entry.half else ""
+        text += rf" $\rightarrow$ {entry.then}" if entry.then else ""
+        return text + (rf"\textsuperscript{{{','.join(entry.marks)}}}" if entry.marks else "")
+
+    body = [" & ".join(latex_escape(h.title) for h in table.heads) + r" \\"]
+    body += [" & ".join(rf"\scriptsize {latex_escape(h.unit)}" if h.unit else "" for h in table.heads) + r" \\", r"\midrule"]
+    body += [" & ".join(show(e) for e in row) + r" \\" for row in table.rows]
+    body += [r"\midrule"] if table.floors else []
+    body += [" & ".join(show(e) for e in row) + r" \\" for row in table.floors]
+    notes = [rf"\textsuperscript{{{letter}}} {latex_escape(text)}\par" for letter, text in table.notes.items()]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering\small",
+            rf"\caption{{{latex_escape(table.caption)}. {latex_escape(table.legend)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}}",
+            *([r"\par\smallskip\raggedright\footnotesize", *notes] if notes else []), r"\end{table*}", "",
+        ]
+    )  # fmt: skip
+
+
+def to_csv(table: Table) -> str:
+    """One line per method and floor; base units (parameters, MACs, milliseconds, percent), full precision, empty where none."""
+    rows = [{key: value for entry in row for key, value in entry.data.items()} for row in (*table.rows, *table.floors)]
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_plain(row.get(name)) for name in names] for row in rows)
+    return out.getvalue()
+
+
+def _plain(value: object) -> object:
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,59 @@
+"""The HTML pages: one table by itself, and the static leaderboard. Self-contained: no script, no network."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from suite.board import Board, Claim
+from suite.report import plot
+from suite.report.table import Table, build
+
+_COLOURS = {
+    plot.PAPER: "var(--paper)", plot.INK: "var(--ink)", plot.MUTED: "var(--muted)", plot.GRID: "var(--grid)",
+    plot.FRONT: "var(--front)", plot.OTHER: "var(--other)",
+}  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("suite.report")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def table_page(table: Table) -> str:
+    """One table as a page of its own."""
+    return _environment().get_template("table.html.j2").render(table=table, title=table.caption)
+
+
+def index_page(board: Board, plots: dict[str, str]) -> str:
+    """The leaderboard. plots: SVG text by file name, `<backbone>-<kind>.svg`."""
+    sections = []
+    for i, section in enumerate(board.sections):
+        drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"], f"p{i}-{kind}") for kind in plot.KINDS}
+        shown = [(kind, label, drawn[kind]) for kind, (_, label) in plot.KINDS.items()]
+        sections.append({"it": section, "table": build(section, board.profile), "plots": shown})
+    titles = {(s.backbone, row.method): row.title for s in board.sections for row in s.rows}
+    template = _environment().get_template("index.html.j2")
+    return template.render(board=board, sections=sections, titles=titles, by_task=by_task, title=f"petlbench, profile {board.profile}")
+
+
+def by_task(claim: Claim) -> str:
+    """The verdicts on the single tasks in few words."""
+    kinds = list(dict.fromkeys(claim.by_task.values()))
+    if len(kinds) < 2:
+        return f"all {len(claim.by_task)}: {kinds[0]}" if kinds else "none"
+    return "; ".join(f"{kind}: {', '.join(t for t, v in claim.by_task.items() if v == kind)}" for kind in kinds)
+
+
+def inline(svg: str, prefix: str) -> Markup:
+    """A plot to stand within a page: no prologue, ids of its own, colours that follow the page's."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg).replace("url(#", f"url(#{prefix}-")
+    for colour, variable in _COLOURS.items():
+        svg = svg.replace(colour, variable)
+    return Markup(re.sub(r'<svg([^>]*?) width="[^"]*"| height="[^"]*pt"', lambda m: f"<svg{m[1]}" if m[1] is not None else "", svg))

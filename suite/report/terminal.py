@@ -1,0 +1,95 @@
+"""The leaderboard in a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from suite.board import Board, Section
+from suite.report.table import Entry, Table, build
+
+STYLES = {"reproduced": "green", "higher": "yellow", "lower": "yellow", "failed": "red"}
+PLAIN_WIDTH = 120
+LONG = 9
+MOST = 20
+
+
+def print_board(board: Board, console: Console | None = None) -> None:
+    """Print every backbone's table, claims and flags; without colour, 120 columns wide, where the output is not a terminal."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    for section in board.sections:
+        table = build(section, board.profile)
+        console.print(Text(f"\n{table.caption}", style="bold"))
+        console.print(_fitting(console, table))
+        for letter, text in table.notes.items():
+            console.print(Text(f"({letter}) {text}", style="dim"))
+        console.print(Text("* best of its column, or not told apart from it (paired by example, Holm-corrected)", style="dim"))
+        _claims(console, section)
+        _flags(console, section)
+
+
+def _fitting(console: Console, table: Table) -> Grid:
+    """The fullest table that fits: without batch 32, then without latencies, then without half-widths."""
+    options = [_grid(table, spare, halves) for spare, halves in ((2, True), (1, True), (0, True), (0, False))]
+    unlimited = console.options.update(width=10_000)
+    return next((grid for grid in options if console.measure(grid, options=unlimited).maximum <= console.width), options[-1])
+
+
+def _grid(table: Table, spare: int, halves: bool) -> Grid:
+    kept = [i for i, head in enumerate(table.heads) if head.spare <= spare]
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for i in kept:
+        title = table.heads[i].title
+        title = re.sub("(?<=-)| ", "\n", title, count=1) if len(title) > LONG else title
+        grid.add_column(Text("\n".join(filter(None, (title, table.heads[i].unit)))), justify="right" if i else "left", vertical="bottom")
+    for row in table.rows:
+        grid.add_row(*(_show(row[i], halves) for i in kept))
+    if table.rows and table.floors:
+        grid.add_section()
+    for row in table.floors:
+        grid.add_row(*(Text(row[i].text, style="dim italic") for i in kept))
+    return grid
+
+
+def _show(entry: Entry, halves: bool) -> Text:
+    """Bold and a star: the star also where nothing is bold."""
+    text = Text(entry.text, style="bold" if entry.bold else "")
+    if entry.half and halves:
+        text.append(f" ±{entry.half}", style="not bold dim")
+    text.append("*" if entry.bold else "")
+    if entry.marks:
+        text.append(f"({','.join(entry.marks)})", style="not bold dim")
+    elif entry.half and not entry.bold:
+        text.append(" ")  # keeps the digits of bold and plain entries in line
+    return text
+
+
+def _claims(console: Console, section: Section) -> None:
+    if not section.claims:
+        return
+    titles = {row.method: row.title for row in section.rows}
+    console.print(Text("\nClaims", style="bold"))
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    for claim in section.claims:
+        verdict = Text(claim.verdict, style=STYLES.get(claim.verdict, ""))
+        grid.add_row(verdict, Text(titles.get(claim.method, claim.method)), Text(f"{claim.text}: {claim.detail}"))
+    console.print(grid)
+
+
+def _flags(console: Console, section: Section) -> None:
+    if not section.flags:
+        return
+    console.print(Text("\nFlags", style="bold"))
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    for flag in section.flags[:MOST]:
+        where = f"{flag.method}, {flag.task}" if flag.task else flag.method
+        grid.add_row(Text(flag.kind, style=STYLES.get(flag.kind, "yellow")), Text(where), Text(flag.text))
+    console.print(grid)
+    if len(section.flags) > MOST:
+        console.print(Text(f"and {len(section.flags) - MOST} more, on the page", style="dim"))

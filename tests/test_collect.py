@@ -1,0 +1,99 @@
+"""From records to board: flags, claims, bold, costs by plan, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from records import COSTS, VALUES, board_records, cell, cost, examples, grid_with, holes, record
+
+from suite.collect import collect
+from suite.record import Record, UserError
+
+
+def flags_of(records: list[Record]) -> set[tuple[str, str, str | None]]:
+    return {(f.kind, f.method, f.task) for f in collect(records, COSTS).sections[0].flags if f.kind not in ("examples", "costs")}
+
+
+def test_flags() -> None:
+    board = collect(holes(), COSTS, grid=grid_with("das"))
+    head = {"easy-vqa": [50.0, 50.5], "world-vqa": [60.0, 61.0]}
+    low = board_records({"apt": {"easy-vqa": [39.0, 39.5], "world-vqa": [70.0, 71.0]}, "head": head})
+    assert flags_of(low) == {("below head", "apt", "easy-vqa"), ("below floor", "apt", "easy-vqa")}
+    twins = board_records({"gps": {"easy-vqa": [70.0]}, "last": {"easy-vqa": [70.0]}}, signature="same")
+    assert flags_of(twins) == {("duplicate", "gps", None)}
+    assert flags_of(board_records({"a": {"easy-vqa": [70.0]}}, flags=["loss spiked"])) == {("recorded", "a", "easy-vqa")}
+    kinds = {(f.kind, f.method, f.task) for f in board.sections[0].flags}
+    assert {("failed", "lora", "easy-vqa"), ("missing", "das", "world-vqa"), ("costs", "apt", None)} <= kinds
+    assert [found[1:3] for found in board.incomplete()][0] == ("lora", "easy-vqa")
+
+
+def claimed(**claim: Any) -> Any:
+    given = {"text": "t", "metric": "accuracy", "better": "full", "than": "head", "relation": ">"} | claim
+    return collect(board_records(VALUES, claims=[given]), COSTS, grid=grid_with()).sections[0].claims[0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ({}, "reproduced"), ({"task": "easy-vqa"}, "reproduced"), ({"every": True}, "reproduced"), ({"relation": "<"}, "higher"),
+        ({"better": "head", "than": "full"}, "lower"), ({"better": "lora", "than": "full"}, "lower"),
+        ({"better": "lora", "than": "full", "relation": ">=", "task": "easy-vqa", "margin": 3}, "reproduced"),
+        ({"better": "lora", "than": "full", "relation": ">=", "task": "easy-vqa", "margin": 0.5}, "inconclusive"),
+        ({"better": "lora", "than": "full", "factor": 0.5}, "reproduced"),
+        ({"metric": "extra_macs", "better": "lora", "relation": "<"}, "reproduced"),
+        ({"metric": "trainable", "better": "full", "than": "lora", "relation": "<", "factor": 0.5}, "higher"),
+        ({"metric": "macs", "better": "head", "than": "full", "relation": ">="}, "reproduced"),
+        ({"than": "apt"}, "not run"), ({"metric": "beauty"}, "not run"), ({"relation": "~"}, "not run"), ({"surprise": 1}, "not run"),
+        ({"task": "vqa"}, "not run"), ({"factor": "half"}, "not run"), ({"better": None}, "not run"),
+    ],
+)  # fmt: skip
+def test_verdicts(claim: dict[str, Any], verdict: str) -> None:
+    found = claimed(**claim)
+    assert found.verdict == verdict, found.detail
+    assert found.detail
+
+
+def test_a_claim_over_tasks_with_holes_is_never_reproduced() -> None:
+    claim = {"text": "t", "metric": "accuracy", "better": "full", "than": "head", "relation": ">"}
+    records = [r for r in board_records(VALUES, claims=[claim]) if (r.cell.method, r.cell.task) != ("full", "easy-vqa")]
+    found = collect(records, COSTS, grid=grid_with()).sections[0].claims[0]
+    assert found.verdict == "inconclusive"
+    assert "1 of 2 tasks have no result" in found.detail
+
+
+def test_bold_follows_the_paired_test() -> None:
+    """Half a point apart: told apart where all examples but a few agree, not where they are independent."""
+    rng = np.random.default_rng(0)
+    base = examples(rng, 0.6, 300, 2)
+    wrong = np.flatnonzero(~base["correct"])
+    better = base | {"correct": base["correct"].copy()}
+    better["correct"][wrong[:20]] = True
+    other = examples(rng, better["correct"].mean() - 0.02, 300, 2)
+    arrays = {"best": better, "close": base, "other": other}
+    records = [record(cell(name), 100 * a["correct"].mean(), key=name) for name, a in arrays.items()]
+    cells = {row.method: row.cells["easy-vqa"] for row in collect(records, examples=arrays).sections[0].rows}
+    assert cells["best"].tied
+    assert not cells["close"].tied
+    assert cells["other"].tied == (cells["other"].p >= 0.05)
+
+
+def test_bad_input_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="nothing to report"):
+        collect([])
+    with pytest.raises(UserError, match="mixes profiles"):
+        collect([record(cell("a"), 1.0), record(cell("a", profile="smoke"), 1.0)])
+    with pytest.raises(UserError, match="two records"):
+        collect([record(cell("a"), 1.0), record(cell("a"), 2.0, key="other")])
+    rng = np.random.default_rng(0)
+    records = [record(cell("a"), 1.0, key="a"), record(cell("b"), 1.0, key="b")]
+    with pytest.raises(UserError, match="different examples"):
+        collect(records, examples={"a": examples(rng, 0.5, 10), "b": examples(rng, 0.5, 11)})
+
+
+def test_costs_follow_the_plans_of_the_seeds() -> None:
+    plans = [{"skip": [0]}, {"skip": [1]}]
+    records = [record(cell("das", seed=s), 70.0, plan=plans[s > 0]) for s in range(3)]
+    costs = [cost("das", extra=e, trainable=7, plan=p) for e, p in ((-30, plans[0]), (-60, plans[1]), (999, {"skip": [2]}))]
+    assert collect(records, costs).sections[0].rows[0].costs.extra_macs == -50

@@ -1,0 +1,192 @@
+"""From records to board to every format: golden texts, hostile names, holes, flags, claims, identical bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+import numpy as np
+import pytest
+from records import COSTS, VALUES, board_records, cell, cost, grid_with, holes, record
+from rich.console import Console
+
+from suite.board import Board
+from suite.collect import collect
+from suite.report.formats import to_csv, to_latex, to_markdown
+from suite.report.labels import Box, Scene, place
+from suite.report.plot import Point, _front, points
+from suite.report.table import build
+from suite.report.terminal import print_board
+from suite.report.units import number, scaled, unit
+from suite.report.write import metrics, render, write
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return collect(holes(), COSTS, grid=grid_with("das"))
+
+
+def table(board: Board):  # noqa: ANN201
+    return build(board.sections[0], board.profile)
+
+
+MARKDOWN = """\
+### vilt, profile mini
+
+| Method | Trained (K params) | Extra MACs (M) | Batch 1 (ms) | Batch 32 (ms) | easy-vqa (accuracy) | world-vqa (accuracy) | Average |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| Full | 900 | 0 | 2.00 | 40.0 | **81.0 ± 2.5** | **91.0 ± 2.5** | **86.0 ± 2.5** |
+| Lora | 9.22 | −0.332 | 2.50 → 2.00 | 50.0 → 40.0 | **80.5 ± 6.4** <sup>a</sup> | 85.0 ± 2.5 | 82.8 ± 9.5 <sup>b</sup> |
+| Head | 0 | 0 | 2.00 | 40.0 | 51.0 ± 2.5 | 61.0 ± 2.5 | 56.0 ± 2.5 |
+| Apt | ? | ? | ? | ? | 71.0 ± 2.5 | n/a <sup>c</sup> | n/a <sup>d</sup> |
+| das | ? | ? | ? | ? | missing <sup>e</sup> | missing <sup>e</sup> | missing <sup>f</sup> |
+| *Floor: no image* | – | – | – | – | *40.0* | *40.0* | *40.0* |
+| *Floor: majority* | – | – | – | – | *30.0* | *30.0* | *30.0* |
+
+<sup>a</sup> seed 1 failed: loss is nan  
+<sup>b</sup> over the seeds that every task has  
+<sup>c</sup> n/a: no place for it  
+<sup>d</sup> no average without world-vqa  
+<sup>e</sup> missing: not run yet  
+<sup>f</sup> no average without easy-vqa, world-vqa  
+"""
+
+
+def test_golden_markdown(board: Board) -> None:
+    assert to_markdown(table(board)).startswith(MARKDOWN)
+
+
+def test_golden_latex(board: Board) -> None:
+    lines = to_latex(table(board)).splitlines()
+    assert lines[5:9] == [
+        r"\begin{tabular}{lrrrrrrr}",
+        r"\toprule",
+        r"Method & Trained & Extra MACs & Batch 1 & Batch 32 & easy-vqa & world-vqa & Average \\",
+        r" & \scriptsize K params & \scriptsize M & \scriptsize ms & \scriptsize ms & \scriptsize accuracy & \scriptsize accuracy &  \\",
+    ]
+    assert lines[11] == (
+        r"Lora & 9.22 & $-$0.332 & 2.50 $\rightarrow$ 2.00 & 50.0 $\rightarrow$ 40.0 & \textbf{80.5}{\scriptsize\,$\pm$\,6.4}"
+        r"\textsuperscript{a} & 85.0{\scriptsize\,$\pm$\,2.5} & 82.8{\scriptsize\,$\pm$\,9.5}\textsuperscript{b} \\"
+    )
+    text = "\n".join(lines)
+    assert text.isascii()
+    assert len(re.findall(r"(?<!\\)\{", text)) == len(re.findall(r"(?<!\\)\}", text))
+
+
+def test_csv_has_base_units_and_full_precision(board: Board) -> None:
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(to_csv(table(board))))}
+    lora = rows["lora"]
+    assert (lora["trainable"], lora["extra_macs"], lora["ms_1_unmerged"], lora["ms_1_merged"]) == ("9216", "-332000", "2.5", "2")
+    assert [lora[f"easy-vqa{end}"] for end in ("", " n", " status", " reason")] == ["80.5", "2", "partial", "loss is nan"]
+    assert rows["das"]["average status"] == "missing"
+    assert rows["floor:blind"]["world-vqa"] == "40"
+
+
+def test_holes_are_visible_in_every_format(board: Board, capsys: pytest.CaptureFixture[str]) -> None:
+    files = render(board)
+    print_board(board)
+    shown = {"terminal": capsys.readouterr().out, **{n: files[f"vilt.{n}"].decode() for n in ("md", "tex", "csv", "html")}}
+    shown["page"] = files["index.html"].decode()
+    for name, text in shown.items():
+        for word in ("n/a", "missing", "loss is nan", "no place for it", "not run yet"):
+            assert word in text, f"{word!r} is not in {name}"
+
+
+def test_nothing_is_blank(board: Board) -> None:
+    shown = table(board)
+    assert all(entry.text for row in (*shown.rows, *shown.floors) for entry in row)
+
+
+def test_hostile_names_do_no_harm() -> None:
+    evil = "<script>alert('x')</script> & 50% $x_1$ | \\end{table} `a` *b* [c](d)\nnew"
+    records = [record(cell("evil", t, s), 70.0 + s, title=evil, flags=[evil]) for t in ("easy-vqa", "world-vqa") for s in range(2)]
+    records.append(record(cell("bad"), None, title="[bold]rich[/bold]", reason=evil))
+    files = render(collect(records, [cost("evil", t, 1, 1) for t in ("easy-vqa", "world-vqa")]))
+    for name in ("index.html", "vilt.html"):
+        assert "<script" not in files[name].decode()
+        assert "&lt;script&gt;" in files[name].decode()
+    markdown = files["vilt.md"].decode()
+    assert "<script" not in markdown
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("| ")} == {9}
+    assert r"\textless{}script\textgreater{}" in files["vilt.tex"].decode()
+    assert r"\end{table}" not in files["vilt.tex"].decode()
+    assert next(csv.DictReader(io.StringIO(files["vilt.csv"].decode())))["title"] == evil
+
+
+def test_two_renders_have_identical_bytes_whatever_the_order_of_the_records(board: Board) -> None:
+    again = collect(holes()[::-1], COSTS[::-1], grid=grid_with("das"))
+    assert again == board
+    assert render(Board.model_validate_json(board.model_dump_json())) == render(again)
+
+
+def test_files_and_metrics(board: Board, tmp_path: Path) -> None:
+    names = {path.name for path in write(board, tmp_path)}
+    plots = {f"vilt-{kind}.{ending}" for kind in ("macs", "params") for ending in ("png", "svg")}
+    assert names == plots | {"vilt.md", "vilt.tex", "vilt.csv", "vilt.html", "index.html", "metrics.json"}
+    assert b"<dc:date>" not in (tmp_path / "vilt-macs.svg").read_bytes()
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found == metrics(board)
+    assert found["vilt"]["full"] == {"easy-vqa": 81.0, "world-vqa": 91.0, "average": 86.0, "trainable": 900_000.0, "extra_macs": 0.0}
+    assert "das" not in found["vilt"]
+
+
+def test_the_page_needs_no_network(board: Board) -> None:
+    page = render(board)["index.html"].decode()
+    loaded = re.findall(r'(?:src|href)="([^"#]*)"', page)
+    assert loaded
+    assert not [link for link in loaded if "//" in link]
+    assert "<script" not in page
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_terminal_fits(board: Board) -> None:
+    for width in (80, 100, 120):
+        out = io.StringIO()
+        print_board(board, Console(file=out, width=width, force_terminal=True, color_system=None))
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert any(line.startswith("Full") and "86.0" in line for line in lines)
+    assert "\x1b" not in out.getvalue()
+
+
+def test_plots_leave_out_what_has_no_average_and_say_so(board: Board) -> None:
+    shown, absent = points(board.sections[0].rows, "extra_macs")
+    assert [(p.title, p.cost) for p in shown] == [("Full", 0), ("Head", 0), ("Lora", -332_000)]
+    assert absent == ["Apt (no average without world-vqa)", "das (no average without easy-vqa, world-vqa)"]
+
+
+def test_the_front_is_a_stair_through_zero_and_negative_costs() -> None:
+    class Axes:
+        @staticmethod
+        def get_xlim() -> tuple[float, float]:
+            return -10, 10
+
+    shown = [Point("das", -5, 70, 1), Point("head", 0, 50, 1), Point("full", 0, 80, None), Point("prompts", 8, 75, 1)]
+    assert _front(Axes(), shown) == [(-5, 70), (0, 70), (0, 80), (10, 80)]
+
+
+@pytest.mark.parametrize("only", [[], ["full"], ["full", "head"]])
+def test_plots_of_few_or_no_points(only: list[str]) -> None:
+    records = board_records({m: VALUES[m] for m in only} or {"das": {"easy-vqa": [1.0]}})
+    assert render(collect(records, COSTS if only else []))["vilt-params.png"].startswith(b"\x89PNG")
+
+
+def test_labels_do_not_overlap() -> None:
+    rng = np.random.default_rng(3)
+    at = [(float(x), float(y)) for x, y in zip(rng.normal(500, 60, 12), rng.normal(300, 40, 12), strict=True)]
+    scene = Scene(at, [Box(x - 8, y - 8, x + 8, y + 8) for x, y in at], Box(0, 0, 1000, 600))
+    boxes = place(scene, [(90.0, 14.0)] * 12)
+    assert all(a.overlap(b) == 0 for a, b in combinations(boxes, 2))
+    assert max(box.overlap(marker) for box in boxes for marker in scene.obstacles) < 0.1 * 16**2
+    assert boxes == place(scene, [(90.0, 14.0)] * 12)
+
+
+def test_units() -> None:
+    assert unit([912_000, 9_216, 14_000, 0]) == (1e3, "K")
+    assert unit([115e6, 80e3, 150e3, 2e6]) == (1e6, "M")
+    assert unit([]) == (1.0, "")
+    assert [number(v) for v in (0, 9216, 9.216, 0.0841, -2.9)] == ["0", "9,216", "9.22", "0.084", "−2.90"]
+    assert [scaled(v) for v in (9_216, 1_300_000, 10, 100_000)] == ["9.2 K", "1.3 M", "10.0", "100 K"]
