@@ -225,6 +225,11 @@ def freeze(module: nn.Module) -> None:
     module.requires_grad_(False)
 
 
+def normalise(images: Tensor) -> Tensor:
+    """(I, 3, H, W) uint8 -> float32 in [-1, 1]."""
+    return images.float().mul_(2 / 255).sub_(1)
+
+
 def seed_everything(seed: int) -> None:
     """Seed torch and numpy; Python's own generator is not used in the suite."""
     torch.manual_seed(seed)

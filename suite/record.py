@@ -82,6 +82,7 @@ class Provenance(Strict):
     data_hash: str
     weights_hash: str
     wall_seconds: FiniteFloat
+    search_seconds: FiniteFloat = Field(default=0.0, description="part of wall_seconds that went into the method's search")
     finished: str = Field(description="UTC, ISO 8601")
 
 

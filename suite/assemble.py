@@ -1,0 +1,125 @@
+"""A backbone with a method and a head, ready to train; what training, search and costs share."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite import backbones
+from suite.core import Backbone, Method, Plan, Recipe, Task, freeze, seed_everything
+
+
+def derive(purpose: str, *numbers: int) -> int:
+    """A 31-bit seed for one purpose, so that one purpose's draws never shift another's."""
+    text = "/".join([purpose, *map(str, numbers)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class Trainee(nn.Module):
+    """Backbone, method and head as one module: what the optimiser and mmengine's Runner see."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module, task: Task, method: Method):
+        super().__init__()
+        self.backbone, self.head, self.task, self.method = backbone, head, task, method
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def loss(self, batch: Any) -> Tensor:
+        """The task's scalar training loss."""
+        return self.task.loss(self.backbone, self.head, move(batch, self.device))
+
+    def predict(self, batch: Any) -> Tensor:
+        """What the task's score needs of one batch."""
+        return self.task.predict(self.backbone, self.head, move(batch, self.device))
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> Tensor:
+        """One update, as mmengine's loop asks for it; returns the detached loss without reading it."""
+        loss = self.loss(data)
+        optim_wrapper.update_params(loss)
+        return loss.detach()
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """All parameters that get a gradient, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def signature(self) -> str:
+        """sha256 over the sorted names and shapes of the trained parameters, head excluded."""
+        shapes = sorted((name, list(p.shape)) for name, p in self.trained().items() if not name.startswith("head."))
+        return hashlib.sha256(repr(shapes).encode()).hexdigest()
+
+
+def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, plan: Plan | None,
+             pretrained: bool = True, device: str = "cpu") -> Trainee:
+    """The method on a fresh frozen backbone with the task's fresh head; head and method draw from seeds of their own.
+
+    Trained: what the method's `attach` makes trainable, the head, `always_trained()`.
+    Raises whatever the backbone's and the method's own files raise.
+    """
+    seed_everything(derive("backbone", seed))
+    with torch.device(device):
+        backbone = backbones.load(backbone_name).build(preset, pretrained=pretrained, device=device)
+        freeze(backbone)
+        if method.class_token:
+            backbone.add_class_token()
+        seed_everything(derive("method", seed))
+        method.attach(backbone, plan)
+        seed_everything(derive("head", seed))
+        head = task.head(backbone).to(device)
+    for parameter in backbone.always_trained():
+        parameter.requires_grad_(True)
+    head.requires_grad_(True)
+    return Trainee(backbone, head, task, method).to(device)
+
+
+def move(value: Any, device: torch.device | str) -> Any:
+    """Every tensor of a batch (dataclass, tuple, list, dict) on `device`; the value itself where nothing has to move."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **{f.name: move(getattr(value, f.name), device) for f in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return {key: move(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [move(item, device) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def parameter_groups(model: Trainee, recipe: Recipe, lr: float) -> list[dict[str, Any]]:
+    """Up to four groups: head or rest (learning rate), matrices or vectors (weight decay only on matrices)."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.trained().items():
+        groups.setdefault((name.startswith("head."), _decays(name, parameter)), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * (recipe.head_multiplier if head else 1.0), "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (head, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and not name.endswith("bias")
+
+
+def optimizer(model: Trainee, recipe: Recipe, lr: float) -> torch.optim.AdamW:
+    """AdamW with the recipe's groups, betas and eps; the fused kernel, which is the fastest on CPU and GPU."""
+    return torch.optim.AdamW(parameter_groups(model, recipe, lr), lr=lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+
+
+def steps_per_epoch(task: Task, split: str) -> int:
+    """Batches of an epoch."""
+    return -(-task.sizes[split] // task.recipe.batch_size)
+
+
+def stream(task: Task, split: str, seed: int) -> Iterator[Any]:
+    """Shuffled batches of a split without end, epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from task.batches(split, seed, epoch=epoch, shuffle=True)
+        epoch += 1

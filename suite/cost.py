@@ -1,0 +1,207 @@
+"""What a method costs: parameters, multiply-accumulates, latency, memory of a training step. Measured while nothing else runs."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import gc
+import platform
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from scipy.stats import binom
+from torch import nn
+
+from suite import macs
+from suite.assemble import Trainee, assemble, derive, move, optimizer
+from suite.core import Backbone, Batch, Method, Plan, Task, seed_everything
+from suite.record import Cost, Interval, Latency
+
+BATCHES = (1, 32)
+SECONDS = 0.2
+"""Time for the runs of one batch size, once warm."""
+RUNS = (9, 200)
+"""At least and at most so many runs; 6 are the least that a 95 % interval of the median needs."""
+
+
+class Bare(Method):
+    """Nothing attached: the backbone with its head, which extra MACs are counted against."""
+
+    name, title = "bare", "Backbone and head"
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        """Nothing."""
+
+
+def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None, latency: bool = True,
+            memory: bool = True, key: str = "", profile: str = "mini") -> Cost:
+    """All costs on one batch of validation data, padded as training pads it. Weights are random: no cost depends on them.
+
+    MACs are of one example (one text with its pictures; a pair in retrieval), counted on the meta device. Single-threaded on a CPU.
+    """
+    batch = example(task)
+    count = len(_first(batch).input_ids)
+
+    def build(of: Method, device: str) -> Trainee:
+        return assemble(of, backbone_name, task, 0, preset=preset, plan=plan, pretrained=False, device=device).eval()
+
+    def forward_macs(model: Trainee) -> int:
+        return macs.counted(lambda: model.loss(batch)) // count
+
+    model = build(method, "meta")
+    total, bare = forward_macs(model), forward_macs(build(Bare(), "meta"))
+    sizes = parameters(model)
+    merged = forward_macs(model) if method.merge(model.backbone) else None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        peak = training_peak(build(method, device), batch) if memory else None
+        timed = timing(build(method, device), batch) if latency else None
+    finally:
+        torch.set_num_threads(threads)
+    return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
+                extra_macs=total - bare, macs_merged=merged, latency=timed, peak_memory=peak, machine=machine())
+
+
+def parameters(model: Trainee) -> dict[str, int]:
+    """`trainable`, `trainable_all` and `total` of record.Cost; the pre-training heads count nowhere."""
+    return {
+        "trainable": sum(p.numel() for p in model.method.trainable(model.backbone)),
+        "trainable_all": sum(p.numel() for p in model.trained().values()),
+        "total": sum(p.numel() for name, p in model.named_parameters() if not name.startswith("backbone.heads.")),
+    }
+
+
+def example(task: Task) -> Any:
+    """A shuffled batch of validation data, always the same one."""
+    return next(iter(task.batches("validation", derive("cost", 0), shuffle=True)))
+
+
+def rows(batch: Any, count: int) -> Any:
+    """The first `count` examples, over again where there are fewer; each with a picture of its own. The padding stays."""
+    if isinstance(batch, tuple):
+        return type(batch)(*(rows(part, count) for part in batch))
+    chosen = torch.arange(count) % len(batch.input_ids)
+    picture = chosen if batch.image_index is None else batch.image_index[chosen]
+    return dataclasses.replace(batch, input_ids=batch.input_ids[chosen], text_mask=batch.text_mask[chosen], pixels=batch.pixels[picture],
+                               image_index=None, labels=None, ids=None)
+
+
+def _first(batch: Any) -> Batch:
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def timing(model: Trainee, batch: Any) -> Latency:
+    """Milliseconds of one forward pass with its head, unmerged and, where the method can be folded, merged. Merges the model."""
+    inputs = {str(count): move(rows(batch, count), model.device) for count in BATCHES}
+
+    def all_sizes() -> dict[str, Interval]:
+        return {count: median_interval(_times(lambda part=part: model.predict(part), model.device)) for count, part in inputs.items()}
+
+    model.eval()
+    with torch.inference_mode():
+        unmerged = all_sizes()
+    with torch.no_grad():
+        merged = model.method.merge(model.backbone)
+    with torch.inference_mode():
+        return Latency(unmerged=unmerged, merged=all_sizes() if merged else None)
+
+
+def _times(run: Callable[[], Any], device: torch.device) -> list[float]:
+    """Milliseconds of each run, after runs that are not counted."""
+    clock = _cuda_clock if device.type == "cuda" else _clock
+    for _ in range(3):
+        clock(run)
+    times: list[float] = []
+    while len(times) < RUNS[0] or (sum(times) < 1e3 * SECONDS and len(times) < RUNS[1]):
+        times.append(clock(run))
+    return times
+
+
+def _clock(run: Callable[[], Any]) -> float:
+    start = perf_counter()
+    run()
+    return 1e3 * (perf_counter() - start)
+
+
+def _cuda_clock(run: Callable[[], Any]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def median_interval(values: list[float]) -> Interval:
+    """Median and its 95 % interval from order statistics (binomial), which asks nothing of the distribution.
+
+    Raises ValueError for fewer than 6 values, where there is no such interval.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    rank = int(binom.ppf(0.025, count, 0.5))
+    if rank < 1:
+        raise ValueError(f"{count} values are too few for a 95 % interval of the median")
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return Interval(median=middle, low=ordered[rank - 1], high=ordered[count - rank])
+
+
+def training_peak(model: Trainee, batch: Any) -> int | None:
+    """Bytes that a training step (forward, backward, update) needs at its peak beyond what was there before it.
+
+    GPU: of torch's allocator. Linux: of resident memory, with the peak counter reset and the free heap given back before. None elsewhere.
+    """
+    def step() -> None:
+        update = optimizer(model, model.task.recipe, 1e-4)
+        model.loss(batch).backward()
+        update.step()
+        model.zero_grad()
+
+    model.train()
+    seed_everything(0)
+    batch = move(batch, model.device)
+    step()  # loads kernels and code pages
+    gc.collect()
+    if model.device.type == "cuda":
+        return _cuda_peak(step)
+    return _resident_peak(step) if sys.platform == "linux" else None
+
+
+def _cuda_peak(step: Callable[[], None]) -> int:
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _resident_peak(step: Callable[[], None]) -> int | None:
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):
+        return None
+    before = _status("VmRSS")
+    step()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return 1024 * int(match[1])
+
+
+def machine() -> str:
+    """Model name of the GPU, else of the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if Path("/proc/cpuinfo").exists() and (match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)):
+        return match[1].strip()
+    return platform.processor() or platform.machine()

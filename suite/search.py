@@ -1,0 +1,88 @@
+"""The trial a method's search works with: training and reward batches, never from the evaluation splits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from suite.assemble import Trainee, assemble, derive, optimizer, steps_per_epoch, stream
+from suite.core import Method, Plan, Task, seed_everything
+
+EPOCHS = 3
+"""Length of a search, as in DAS (papers.md section 3.3)."""
+TRAIN, REWARD = "search-train", "search-reward"
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A training loss that is not a number; the message names the step (counted from 1)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave and what it took: the plan, optimiser steps, reward passes, seconds."""
+
+    plan: Plan
+    train_steps: int
+    reward_passes: int
+    seconds: float
+
+
+class SearchTrial:
+    """core.Trial on a part of train: updates at a constant learning rate, rewards on fresh held-out batches in train mode."""
+
+    def __init__(self, model: Trainee, seed: int, lr: float, epochs: int):
+        task = model.task
+        self.model = model.train()
+        self.rng = np.random.default_rng(derive("search-choices", seed))
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch(task, TRAIN)
+        self.train_steps = self.reward_passes = 0
+        self._optimizer = optimizer(model, task.recipe, lr)
+        self._training = stream(task, TRAIN, derive("search-order", seed))
+        self._rewarding = stream(task, REWARD, derive("reward-order", seed))
+        self._batch: Any = None
+
+    def train_step(self, choice: Any) -> float:
+        """One update under `choice`. Raises NonFiniteLoss."""
+        self.model.method.choose(self.model.backbone, choice)
+        loss = self.model.loss(next(self._training))
+        loss.backward()
+        if clip := self.model.task.recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.trained().values(), clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.train_steps += 1
+        return self._finite(loss.item())
+
+    def new_batch(self) -> None:
+        """Draw the next reward batch."""
+        self._batch = next(self._rewarding)
+
+    def reward_loss(self, choice: Any) -> float:
+        """Loss of `choice` on the reward batch (the first call draws one). Raises NonFiniteLoss."""
+        if self._batch is None:
+            self.new_batch()
+        self.model.method.choose(self.model.backbone, choice)
+        self.reward_passes += 1
+        with torch.no_grad():
+            return self._finite(self.model.loss(self._batch).item())
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"loss is {loss} in the search after step {self.train_steps}")
+        return loss
+
+
+def search(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, device: str = "cpu",
+           epochs: int = EPOCHS) -> Found:
+    """Run the method's search on a fresh backbone. Raises NonFiniteLoss."""
+    start = perf_counter()
+    model = assemble(method, backbone_name, task, seed, preset=preset, plan=None, device=device)
+    trial = SearchTrial(model, seed, lr, epochs)
+    seed_everything(derive("search-dropout", seed))
+    plan = method.search(trial)
+    return Found(plan, trial.train_steps, trial.reward_passes, perf_counter() - start)

@@ -1,0 +1,257 @@
+"""Trains and evaluates one cell. The only file that imports mmengine's Runner: its loop, hooks, scheduler and optimiser wrapper."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.runner import Runner
+from torch import Tensor
+
+from suite.assemble import Trainee, assemble, derive, optimizer, steps_per_epoch
+from suite.core import Method, Plan, Recipe, Task, seed_everything
+from suite.search import NonFiniteLoss, search
+
+CHECKPOINT = "last.pth"
+MMENGINE_DEFAULTS = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
+LOOK_EVERY = 50
+"""Steps between looks at the losses: reading one waits for the device."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one cell gave. Metrics in percent; correct and clusters in the order of the evaluated split.
+
+    metrics: of the test split (empty where only validation was asked for). curve: dicts with the fields of record.CurvePoint.
+    hyper_parameters: the method's, resolved, and the recipe's.
+    """
+
+    metrics: dict[str, float]
+    validation: dict[str, float]
+    curve: list[dict[str, Any]]
+    correct: list[bool]
+    clusters: list[str]
+    plan: Plan | None
+    signature: str
+    flags: list[str]
+    hyper_parameters: dict[str, Any]
+    search_seconds: float = 0.0
+
+
+def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, plan: Plan | None = None,
+             work_dir: Path | None = None, epochs: int | None = None, checkpoint_every: int = 1,
+             evaluate: Literal["test", "validation"] = "test") -> Outcome:
+    """Search where the method searches and no plan is given, train afresh, evaluate; the test split is read once, at the end.
+
+    work_dir: this cell's own folder for checkpoints, every `checkpoint_every` epochs; a run that finds one goes on from it (None: no
+    checkpoints). evaluate: "validation" leaves the test split alone. Raises NonFiniteLoss with the step.
+    """
+    device = "cuda" if preset == "paper" and torch.cuda.is_available() else "cpu"
+    recipe = task.recipe if epochs is None else dataclasses.replace(task.recipe, epochs=epochs)
+    extra: dict[str, Any] = {}
+    seconds = 0.0
+    if method.search is not None and plan is None:
+        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device)
+        plan, seconds = found.plan, found.seconds
+        extra = {"search_train_steps": found.train_steps, "search_reward_passes": found.reward_passes}
+    model = assemble(method, backbone_name, task, seed, preset=preset, plan=plan, device=device)
+    protocol = fit(model, recipe, seed, lr, work_dir=work_dir, checkpoint_every=checkpoint_every)
+    validation = protocol.best or evaluate_on(model, "validation")[0]
+    metrics, correct, clusters = evaluate_on(model, "test") if evaluate == "test" else ({}, [], [])
+    return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics),
+                   dataclasses.asdict(method) | extra | dataclasses.asdict(recipe) | {"lr": lr}, seconds)
+
+
+def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool], list[str]]:
+    """Metrics (percent), correctness and cluster per example of a split, in its order."""
+    model.eval()
+    with torch.inference_mode():
+        outputs = [model.predict(batch) for batch in model.task.batches(split, 0)]
+    return model.task.score(split, outputs)
+
+
+def flags(task: Task, metrics: dict[str, float]) -> list[str]:
+    """What a cell can know to be wrong with itself."""
+    value = metrics.get(task.metric, math.inf)
+    return [f"below the {name} floor" for name, floor in sorted(task.floors().items()) if value < floor]
+
+
+def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path | None = None, checkpoint_every: int = 1) -> Protocol:
+    """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss."""
+    loader = Epochs(model.task, seed)
+    total = recipe.epochs * len(loader)
+    wrapper = OptimWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
+    protocol = Protocol(seed, recipe, loader, work_dir, checkpoint_every)
+    found = str(work_dir / CHECKPOINT) if work_dir and (work_dir / CHECKPOINT).exists() else None
+    runner = QuietRunner(
+        model, str(work_dir or tempfile.gettempdir()), loader, train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
+        optim_wrapper=wrapper, param_scheduler=[WarmupLinear(wrapper, total, recipe.warmup)], custom_hooks=[protocol],
+        default_hooks=dict.fromkeys(MMENGINE_DEFAULTS), default_scope=None, randomness={"seed": derive("runner", seed)},
+        load_from=found, resume=found is not None)
+    runner.train()
+    if protocol.weights is not None:
+        model.load_state_dict(protocol.weights, strict=False)
+    return protocol
+
+
+class Epochs:
+    """A task's training batches as mmengine's loop wants a loader; the order depends on (seed, epoch) only."""
+
+    metainfo: dict[str, Any] = {}
+
+    def __init__(self, task: Task, seed: int):
+        self.task, self.seed, self.epoch, self.dataset = task, derive("order", seed), 0, self
+
+    def __len__(self) -> int:
+        return steps_per_epoch(self.task, "train")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.task.batches("train", self.seed, epoch=self.epoch, shuffle=True))
+
+
+def factor(step: int, total: int, warmup: float) -> float:
+    """Part of the base learning rate at a step (from 0): linear from 0 over the warm-up, then linear to 0 at `total`."""
+    rise = max(1, round(total * warmup)) if warmup else 0
+    return step / rise if step < rise else max(0.0, (total - step) / max(1, total - rise))
+
+
+class WarmupLinear(LRSchedulerMixin, _ParamScheduler):
+    """`factor` as a per-step mmengine scheduler, in closed form, so that no rounding adds up."""
+
+    def __init__(self, wrapper: OptimWrapper, total: int, warmup: float):
+        self.total, self.warmup = total, warmup
+        super().__init__(wrapper, by_epoch=False)
+
+    def _get_value(self) -> list[float]:
+        return [base * factor(self.last_step, self.total, self.warmup) for base in self.base_values]
+
+
+@dataclass(eq=False)
+class Protocol(Hook):
+    """Seeds each epoch, collects the curve, keeps the best weights where the recipe says so, writes checkpoints.
+
+    Each epoch starts from a seed of its own, so no generator state has to be stored for an exact resume.
+    best, weights: validation metrics and trained weights of the best epoch (recipe.keep = "best"), the earlier one on a tie.
+    """
+
+    seed: int
+    recipe: Recipe
+    loader: Epochs
+    work_dir: Path | None
+    every: int
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, float] | None = None
+    weights: dict[str, Tensor] | None = None
+    losses: list[Tensor] = field(default_factory=list)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.loader.epoch, self.losses = runner.epoch, []
+        seed_everything(derive("dropout", self.seed, runner.epoch))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.losses.append(outputs)
+        if len(self.losses) % LOOK_EVERY == 0:
+            self._look(runner.epoch, len(self.losses) - LOOK_EVERY)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._look(runner.epoch, 0)
+        if len(self.losses) != len(self.loader):
+            raise RuntimeError(f"an epoch had {len(self.losses)} batches where the task's sizes say {len(self.loader)}")
+        point = {"epoch": runner.epoch + 1, "loss": torch.stack(self.losses).mean().item(), "lr": _base_lr(runner), "validation": None}
+        if self.recipe.keep == "best":
+            point["validation"] = self._keep_best(runner.model)
+        self.curve.append(point)
+        if self.work_dir and (runner.epoch + 1) % self.every == 0:
+            _write_checkpoint(runner, self.work_dir)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        trained = runner.model.trained()
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
+        checkpoint["protocol"] = {"curve": self.curve, "best": self.best, "weights": self.weights}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        for name, value in checkpoint["protocol"].items():
+            setattr(self, name, value)
+
+    def _look(self, epoch: int, start: int) -> None:
+        """Raise NonFiniteLoss with the first step from `start` on whose loss is not finite."""
+        finite = torch.stack(self.losses[start:]).isfinite()
+        if not finite.all():
+            step = start + int(finite.logical_not().nonzero()[0])
+            raise NonFiniteLoss(f"loss is {self.losses[step].item()} at epoch {epoch + 1}, step {step + 1}")
+
+    def _keep_best(self, model: Trainee) -> float:
+        metrics, metric = evaluate_on(model, "validation")[0], model.task.metric
+        if self.best is None or metrics[metric] > self.best[metric]:
+            self.best = metrics
+            self.weights = {name: p.detach().clone() for name, p in model.trained().items()}
+        return metrics[metric]
+
+
+def _base_lr(runner: Runner) -> float:
+    """The learning rate of what is not the head, at this step of the schedule."""
+    return min(group["lr"] for group in runner.optim_wrapper.param_groups)
+
+
+def _write_checkpoint(runner: Runner, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    runner.save_checkpoint(str(folder), f".{CHECKPOINT}")
+    os.replace(folder / f".{CHECKPOINT}", folder / CHECKPOINT)
+
+
+class QuietRunner(Runner):
+    """mmengine's Runner without its log folder, banners, environment report, visualizer and global message hub.
+
+    Its own `load_checkpoint` leaves no class to unpickle that `torch.load(weights_only=True)` does not know (mmengine 0.10.7 cannot
+    resume with torch >= 2.6 otherwise), so the check stays on.
+    """
+
+    timestamp = "."
+
+    def setup_env(self, env_cfg: Any) -> None:
+        """One process; mmengine would change the start method of processes and the limit of open files."""
+        self._rank, self._world_size = 0, 1
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """Warnings and errors only, to Python's own logging."""
+        logger = logging.getLogger("petlbench.mmengine")
+        logger.setLevel(logging.WARNING)
+        return logger
+
+    def build_message_hub(self, *args: Any, **kwargs: Any) -> MessageHub:
+        """A hub of this run alone: a shared one would carry state from cell to cell."""
+        return MessageHub("petlbench")
+
+    def build_visualizer(self, *args: Any, **kwargs: Any) -> Any:
+        """A stand-in: the real one imports matplotlib and makes folders."""
+        return SimpleNamespace()
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: Trainee) -> Trainee:
+        """The model where it is; mmengine would move it to any GPU there is."""
+        return model
+
+    def dump_config(self) -> None:
+        """Nothing: the record holds the configuration."""
+
+    def _log_env(self, env_cfg: Any) -> None:
+        """Nothing: asking every compiler for its version takes a second."""
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Trained weights from a checkpoint of this class; the frozen ones are in the model already."""
+        checkpoint = torch.load(filename, map_location="cpu", weights_only=True)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.model.load_state_dict(checkpoint["state_dict"], strict=False)
+        return checkpoint

@@ -1,0 +1,170 @@
+"""Training: exact resume, determinism, optimiser, schedule, what is read when."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask
+
+from suite import backbones
+from suite.assemble import assemble, derive, parameter_groups
+from suite.core import Recipe
+from suite.search import NonFiniteLoss, search
+from suite.train import CHECKPOINT, Outcome, evaluate_on, factor, fit, run_cell
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`tiny` is a backbone, one thread, and a working directory that must stay empty."""
+    monkeypatch.setattr(backbones, "load", lambda name: TinyBackbone)
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+
+
+def cell(task: TinyTask, method: TinyAdapter | None = None, seed: int = 3, **options: object) -> Outcome:
+    return run_cell(method or TinyAdapter(), "tiny", task, seed, preset="mini", lr=1e-2, **options)
+
+
+def trained(task: TinyTask, recipe: Recipe, work_dir: Path | None = None, lr: float = 1e-2) -> dict[str, torch.Tensor]:
+    model = assemble(TinyAdapter(), "tiny", task, 3, preset="mini", plan=None)
+    fit(model, recipe, 3, lr, work_dir=work_dir)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("recipe", [Recipe(4, 8), Recipe(4, 8, keep="best", clip=0.5, head_multiplier=10.0)], ids=["last", "best"])
+def test_killed_and_resumed_equals_uninterrupted(recipe: Recipe, tmp_path: Path) -> None:
+    whole = trained(TinyTask(), recipe)
+    child = os.fork()
+    if child == 0:
+        trained(TinyTask(stop_at=(2, 3), stop=lambda: os.kill(os.getpid(), signal.SIGKILL)), recipe, tmp_path / "cell")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    task = TinyTask()
+    resumed = trained(task, recipe, tmp_path / "cell")
+    assert task.read.count("train") == 2, "the first two epochs came from the checkpoint"
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_resumed_outcome_is_the_same(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        cell(TinyTask(stop_at=(3, 1), stop=stop), work_dir=tmp_path / "cell")
+    assert cell(TinyTask(), work_dir=tmp_path / "cell") == cell(TinyTask())
+    assert cell(TinyTask(), work_dir=tmp_path / "cell") == cell(TinyTask()), "a finished training is not run again"
+    assert [file.name for file in (tmp_path / "cell").iterdir()] == [CHECKPOINT]
+
+
+def test_same_seed_same_bits_other_seed_other() -> None:
+    assert cell(TinyTask()) == cell(TinyTask())
+    assert cell(TinyTask()).curve != cell(TinyTask(), seed=4).curve
+
+
+def test_methods_draws_do_not_shift_the_head() -> None:
+    heads = [assemble(TinyAdapter(rank=rank), "tiny", TinyTask(), 3, preset="mini", plan=None).head.weight for rank in (2, 7)]
+    assert torch.equal(*heads)
+    assert derive("head", 3) != derive("method", 3) != derive("method", 4)
+
+
+def test_nothing_printed_or_left_behind(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cell(TinyTask())
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_the_method_trains_is_trained() -> None:
+    model = assemble(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", plan=None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, Recipe(2, 8), 3, 1e-2)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == set(model.trained())
+    assert {name.split(".")[0] + "." + name.split(".")[1] for name in changed} == {
+        "backbone.attached", "backbone.model", "head.weight", "head.bias"}
+    assert not any("body" in name or "norm" in name for name in changed)
+
+
+def test_parameter_groups() -> None:
+    model = assemble(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", plan=None)
+    model.backbone.model["norm"].requires_grad_(True)
+    groups = parameter_groups(model, Recipe(1, 8, weight_decay=0.1, head_multiplier=10.0), 1e-3)
+    names = {id(p): name for name, p in model.trained().items()}
+    found = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert set(found) == set(model.trained())
+    assert found["head.weight"] == (pytest.approx(1e-2), 0.1)
+    assert found["head.bias"] == (pytest.approx(1e-2), 0.0)
+    assert found["backbone.attached.adapter.0.weight"] == (1e-3, 0.1)
+    assert found["backbone.attached.adapter.0.bias"] == found["backbone.model.norm.weight"] == (1e-3, 0.0)
+
+
+def test_schedule() -> None:
+    assert [factor(step, 20, 0.1) for step in (0, 1, 2, 11, 19, 20)] == [0.0, 0.5, 1.0, 0.5, pytest.approx(1 / 18), 0.0]
+    assert factor(0, 20, 0.0) == 1.0
+    lrs = [point["lr"] for point in cell(TinyTask()).curve]
+    assert lrs == [pytest.approx(1e-2 * factor(5 * epoch, 20, 0.1)) for epoch in (1, 2, 3, 4)]
+
+
+def test_non_finite_loss_names_the_step() -> None:
+    task, scale = TinyTask(stop_at=(1, 2)), [1.0]
+    loss = task.loss
+    task.stop = lambda: scale.append(math.nan)
+    task.loss = lambda *inputs: loss(*inputs) * scale[-1]  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLoss, match="loss is nan at epoch 2, step 3"):
+        cell(task)
+
+
+def test_wrong_sizes_are_noticed() -> None:
+    task = TinyTask()
+    inner = task.batches
+    task.batches = lambda split, *rest, **more: list(inner(split, *rest, **more))[:-1]  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="4 batches where the task's sizes say 5"):
+        cell(task)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_test_split_is_read_once_at_the_end(keep: str) -> None:
+    task = TinyTask(recipe=Recipe(4, 8, keep=keep))
+    outcome = cell(task)
+    assert task.read.count("test") == 1 and task.read[-1] == "test"
+    assert task.read.count("validation") == (4 if keep == "best" else 1)
+    assert len(outcome.correct) == len(outcome.clusters) == task.sizes["test"]
+
+
+def test_validation_only_never_opens_test() -> None:
+    task = TinyTask()
+    outcome = cell(task, evaluate="validation")
+    assert "test" not in task.read and outcome.metrics == {} and "accuracy" in outcome.validation
+
+
+def test_best_epoch_is_kept() -> None:
+    task = TinyTask(recipe=Recipe(6, 8, keep="best"))
+    outcome = run_cell(TinyAdapter(), "tiny", task, 3, preset="mini", lr=0.3)
+    curve = [point["validation"] for point in outcome.curve]
+    assert outcome.validation["accuracy"] == max(curve) > curve[-1], "the rate is chosen so that the last epoch is not the best"
+    model = assemble(TinyAdapter(), "tiny", task, 3, preset="mini", plan=None)
+    fit(model, task.recipe, 3, 0.3)
+    assert evaluate_on(model, "validation")[0]["accuracy"] == max(curve)
+
+
+def test_search_reads_train_only_and_is_followed_by_a_fresh_run() -> None:
+    task = TinyTask()
+    found = search(TinySearch(), "tiny", task, 3, preset="mini", lr=1e-2)
+    assert set(task.read) == {"search-train", "search-reward"}
+    assert (found.train_steps, found.reward_passes) == (9, 2)
+    searched, given = cell(TinyTask(), TinySearch()), cell(TinyTask(), TinySearch(), plan=found.plan)
+    assert searched.plan == found.plan and searched.hyper_parameters["search_train_steps"] == 9
+    assert (searched.metrics, searched.curve) == (given.metrics, given.curve), "nothing of the search is left but its plan"
+
+
+def test_flags_below_the_floors() -> None:
+    outcome = run_cell(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", lr=0.0)
+    assert (outcome.metrics["accuracy"] < 35.0) == ("below the blind floor" in outcome.flags)
+    assert outcome.signature == run_cell(TinyAdapter(), "tiny", TinyTask(), 9, preset="mini", lr=0.1, epochs=1).signature
