@@ -33,7 +33,7 @@ class Preset:
     """A size. config: for ViltConfig. stem: channels of the stride-2 convolutions before the width (none: one linear patch map).
 
     length: tokens of the usual input. class_id: vocabulary index of [CLS]. checkpoint: shipped file or hub repository.
-    word_std: deviation of freshly initialised word embeddings.
+    word_std, position_std: deviations of freshly initialised word and image position embeddings.
     """
 
     config: dict[str, Any]
@@ -42,6 +42,7 @@ class Preset:
     class_id: int
     checkpoint: str
     word_std: float
+    position_std: float
 
 
 PRESETS = {
@@ -50,10 +51,11 @@ PRESETS = {
             "hidden_size": 96, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 384,
             "image_size": 64, "patch_size": 16, "max_position_embeddings": 32, "layer_norm_eps": 1e-6, "modality_type_vocab_size": 3,
         },
-        stem=(24, 48, 96), length=29, class_id=1, checkpoint="vilt-mini", word_std=0.5,
+        stem=(24, 48, 96), length=29, class_id=1, checkpoint="vilt-mini", word_std=0.5, position_std=0.3,
     ),
     "paper": Preset(
-        config={"modality_type_vocab_size": 3}, stem=(), length=241, class_id=101, checkpoint="dandelin/vilt-b32-mlm", word_std=0.02
+        config={"modality_type_vocab_size": 3}, stem=(), length=241, class_id=101, checkpoint="dandelin/vilt-b32-mlm", word_std=0.02,
+        position_std=0.02,
     ),
 }  # fmt: skip
 
@@ -103,7 +105,7 @@ class ViLT(Backbone):
         model = ViltModel(config)
         embeddings = model.embeddings
         nn.init.normal_(embeddings.text_embeddings.word_embeddings.weight, std=size.word_std)
-        nn.init.normal_(embeddings.position_embeddings, std=config.initializer_range)
+        nn.init.normal_(embeddings.position_embeddings, std=size.position_std)
         if size.stem:
             embeddings.patch_embeddings.projection = _stem((config.num_channels, *size.stem, config.hidden_size))
         return cls(model, preset, size.class_id, size.length)
@@ -236,9 +238,12 @@ def _describe(layer: nn.Module, heads: int) -> Layer:
 
 
 def _stem(channels: tuple[int, ...]) -> nn.Sequential:
-    """3x3 convolutions of stride 2 with GELU between: (I, channels[0], H, W) -> (I, channels[-1], H / 2^n, W / 2^n)."""
-    convolutions = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels)]
-    return nn.Sequential(convolutions[0], *(part for c in convolutions[1:] for part in (nn.GELU(), c)))
+    """3x3 convolutions of stride 2, group norm and GELU between: (I, channels[0], H, W) -> (I, channels[-1], H / 2^n, W / 2^n)."""
+    *inner, last = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels)]
+    for convolution in (*inner, last):  # torch's own start shrinks the signal from layer to layer
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(convolution.bias)
+    return nn.Sequential(*(part for c in inner for part in (c, nn.GroupNorm(8, c.out_channels), nn.GELU())), last)
 
 
 def _vocabulary() -> int:

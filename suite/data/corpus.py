@@ -8,15 +8,19 @@ No template here is used by a task (tests/test_corpus.py). A sample is one of th
 from __future__ import annotations
 
 import random
+import re
 from typing import NamedTuple
 
-from suite.data.claims import RELATIONS, Claim, Compare, Count, Exists, Pair, Query, Relation, ask, describe, draw, falsify, some_keys, wrong
+from suite.data.facts import (
+    RELATIONS, Claim, Compare, Count, Exists, Pair, Query, Relation, anything, ask, describe, draw, falsify, some_keys, wrong,
+)
 from suite.data.wording import NUMBERS, phrase, pick, value
 from suite.data.world import Object
 
 ASKS = {
     "colour": ("the {d} , color ?", "name the colour of the {d}", "the {d} has which color ?", "tell me : what color has the {d} ?"),
-    "shape": ("the {d} , form ?", "name the form of the {d}", "the {d} , what kind ?", "tell me : what is this {d} ?", "the {d} has what shape ?"),
+    "shape": ("the {d} , form ?", "name the form of the {d}", "the {d} , what kind ?", "tell me : what is this {d} ?",
+              "the {d} has what shape ?"),
     "size": ("the {d} , size ?", "the {d} , how big ?", "name the size of the {d}", "the {d} has which size ?"),
     "row": ("the {d} , height ?", "the {d} , how high up ?", "name the row of the {d}", "the {d} lies in which row ?"),
     "column": ("the {d} , side ?", "name the column of the {d}", "on what side can you see the {d} ?"),
@@ -36,10 +40,16 @@ TELLS = {
     "above": ("the {d} is above the {e}", "the {d} lies above the {e}"),
     "below": ("the {d} is below the {e}", "the {d} lies below the {e}"),
 }
-CHECKS = ("{claim} ? {yes}", "{claim} , yes or no ? {yes}", "is it so that {claim} ? {yes}", "{claim} : {true}", "it is {true} that {claim}")
-CAPTIONS = ("{body}", "image of {body}", "a picture with {body}", "on display : {body}", "this image has {body}", "it shows {body}", "pictures of {body}")
+CHECKS = ("{claim} ? {yes}", "{claim} , yes or no ? {yes}", "is it so that {claim} ? {yes}", "{claim} : {true}",
+          "it is {true} that {claim}")
+CAPTIONS = ("{body}", "image of {body}", "a picture with {body}", "on display : {body}", "this image has {body}", "it shows {body}",
+            "pictures of {body}")
 NOUNS = ("shape", "shape", "object", "figure", "thing")
 SHORT = ("exists", "exists", "count", "relation", "compare", "pair", "query", "query", "query", "check", "check")
+
+
+MARK = "~"
+"""Stands before a word that is wrong, where it is known which one is."""
 
 
 class Sample(NamedTuple):
@@ -51,15 +61,26 @@ class Sample(NamedTuple):
     answer: str = ""
 
 
+def plain(text: str) -> str:
+    """The text without marks."""
+    return text.replace(MARK, "")
+
+
 def caption(objs: list[Object], truth: bool, rng: random.Random) -> str:
-    """All objects in random order and detail; a false one has one wrong word or is one object with a changed value."""
+    """All objects in random order and detail. Half of the false ones have one wrong word, marked; the others describe other objects."""
     parts = [describe(obj, some_keys(rng, place=0.5)) for obj in rng.sample(objs, len(objs))]
-    noun = rng.choice(NOUNS)
-    if not truth:
-        spot = rng.randrange(len(parts))
-        parts[spot] = falsify(parts[spot], objs, rng)
+    noun, spot = rng.choice(NOUNS), rng.randrange(len(parts))
+    phrases = [phrase(part, noun) for part in parts]
+    if not truth and rng.random() < 0.5:
+        off = falsify(parts[spot], objs, rng)
+        phrases[spot] = phrase(off, noun)
+        for key in off.keys() & parts[spot].keys():
+            if off[key] != parts[spot][key]:
+                phrases[spot] = re.sub(rf"\b{value(key, off[key])}\b", MARK + value(key, off[key]), phrases[spot])
+    elif not truth:
+        phrases = [phrase(falsify(anything(rng, tuple(part)), objs, rng), noun) for part in parts]
     joint = rng.choice((" , ", " and ", " with "))
-    return pick(CAPTIONS, rng, body=joint.join("a " + phrase(p, noun) for p in parts))
+    return pick(CAPTIONS, rng, body=joint.join("a " + p for p in phrases))
 
 
 def tell(claim: Claim, rng: random.Random) -> str:
@@ -101,11 +122,11 @@ def short(objs: list[Object], truth: bool, rng: random.Random) -> str:
             query = ask(objs, rng)
             if query is not None:
                 query = query if truth else wrong(query, rng)
-                return f"{question(query, rng)} {value(query.attribute, query.answer)}"
+                return f"{question(query, rng)} {'' if truth else MARK}{value(query.attribute, query.answer)}"
         elif kind == "check":
             found = checked(objs, truth, rng)
             if found is not None:
-                return found[0].replace("{w}", found[1])
+                return found[0].replace("{w}", found[1] if truth else MARK + found[1])
         else:
             claim = draw(kind, objs, truth, rng)
             if claim is not None:

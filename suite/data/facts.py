@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, Object
+from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, SLOTS, Object
 
 ATTRIBUTES = {"size": SIZES, "colour": COLOURS, "shape": SHAPES, "row": ROWS, "column": COLUMNS}
 RELATIONS = ("left", "right", "above", "below")
@@ -26,8 +26,16 @@ def number(objs: list[Object], what: Description) -> int:
     return sum(matches(obj, what) for obj in objs)
 
 
+class Claim:
+    """Something said of the objects of a scene, true or false."""
+
+    def holds(self, objs: list[Object]) -> bool:
+        """Is it true of these objects?"""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Exists:
+class Exists(Claim):
     """There is (`positive`) or is not an object that fits."""
 
     what: Description
@@ -38,7 +46,7 @@ class Exists:
 
 
 @dataclass(frozen=True)
-class Count:
+class Count(Claim):
     """Exactly `n` objects fit."""
 
     what: Description
@@ -49,7 +57,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Relation:
+class Relation(Claim):
     """The one object that fits `what` stands left of, right of, above or below the one that fits `other`."""
 
     what: Description
@@ -63,7 +71,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(Claim):
     """More (sign 1), fewer (-1) or as many (0) objects fit `what` than `other`."""
 
     what: Description
@@ -76,7 +84,7 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Claim):
     """Both (`both`) or neither of two descriptions are met."""
 
     what: Description
@@ -85,9 +93,6 @@ class Pair:
 
     def holds(self, objs: list[Object]) -> bool:
         return all((number(objs, what) > 0) == self.both for what in (self.what, self.other))
-
-
-Claim = Exists | Count | Relation | Compare | Pair
 
 
 def offset(a: Object, b: Object, relation: int) -> int:
@@ -130,7 +135,7 @@ def falsify(what: Description, objs: list[Object], rng: random.Random) -> Descri
 
 
 def unique(objs: list[Object], rng: random.Random, exclude: tuple[str, ...] = ()) -> tuple[Object, Description] | None:
-    """An object and a shortest-first random description that fits it alone, without the attributes in `exclude`."""
+    """An object and a shortest-first random description that fits it alone, without the attributes in `exclude`. None: it has none."""
     obj = rng.choice(objs)
     pool = [k for k in ("shape", "colour", "size") if k not in exclude]
     rng.shuffle(pool)
@@ -161,7 +166,7 @@ def _exists(objs: list[Object], truth: bool, rng: random.Random) -> Claim | None
 def _count(objs: list[Object], truth: bool, rng: random.Random) -> Claim | None:
     what = {} if rng.random() < 0.25 else describe(rng.choice(objs), rng.choice((("shape",), ("colour",), ("size",), ("colour", "shape"))))
     n = number(objs, what)
-    return Count(what, n if truth else max(0, n + rng.choice((-1, 1, 1, 2))))
+    return Count(what, n if truth else min(max(0, n + rng.choice((-1, 1, 1, 2))), SLOTS + 1))
 
 
 def _relation(objs: list[Object], truth: bool, rng: random.Random) -> Claim | None:
@@ -205,12 +210,15 @@ class Query:
 
 
 def ask(objs: list[Object], rng: random.Random, counts: float = 0.2) -> Query | None:
-    """A question with one right answer, at the rate `counts` a how-many question."""
+    """A question with one right answer, at the rate `counts` a how-many question. None: not to be had at this try."""
     if rng.random() < counts:
         claim = _count(objs, True, rng)
         return Query(claim.what, None, claim.n)
     attribute = rng.choice(("colour", "colour", "shape", "shape", "size", "row", "column"))
-    found = unique(objs, rng, (attribute,)) if len(objs) > 1 else (objs[0], describe(objs[0], rng.choice(((), ("size",), ("shape",), ("colour",)))))
+    if len(objs) > 1:
+        found = unique(objs, rng, (attribute,))
+    else:
+        found = objs[0], describe(objs[0], rng.choice(((), ("size",), ("shape",), ("colour",))))
     if found is None or attribute in found[1]:
         return None
     return Query(found[1], attribute, getattr(found[0], attribute))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from suite.data.claims import ATTRIBUTES, Description
+from suite.data.facts import ATTRIBUTES, Description
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 PLURALS = {"circle": "circles", "rectangle": "rectangles", "triangle": "triangles", "star": "stars", "cross": "crosses"}
@@ -20,7 +20,7 @@ def value(attribute: str | None, index: int) -> str:
 
 
 def phrase(what: Description, noun: str = "shape", plural: bool = False) -> str:
-    """"large red circle", "blue shape", "star at the top left"; without article."""
+    """A description as words: "large red circle", "blue shape", "star at the top left"; without article."""
     words = [value(k, what[k]) for k in ("size", "colour") if k in what]
     head = value("shape", what["shape"]) if "shape" in what else noun
     if plural:

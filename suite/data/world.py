@@ -42,7 +42,10 @@ class Object(NamedTuple):
 
 @dataclass
 class Scenes:
-    """N scenes as arrays; object arrays are (N, SLOTS), slots from `count` on are unused. Later slots occlude earlier ones."""
+    """N scenes as integer arrays; slots from `count` on are unused, later slots occlude earlier ones.
+
+    count (N,); background (N, 7); tint (N, SLOTS, 3) added to the colour; the rest (N, SLOTS), x, y and radius in pixels.
+    """
 
     count: np.ndarray
     shape: np.ndarray
@@ -71,7 +74,7 @@ class Scenes:
         return [Object(*values) for values in zip(*(c[i, :n].tolist() for c in columns))]
 
     def digests(self) -> list[str]:
-        """Content hash of each scene: what is drawn where, whatever the domain."""
+        """Content hash of each scene: what is drawn where, whatever the domain and the tint."""
         used = np.arange(SLOTS) < self.count[:, None]
         parts = [np.where(used, getattr(self, k), -1) for k in ("shape", "colour", "x", "y", "radius", "variant")]
         rows = np.concatenate([*parts, self.background], 1).astype("<i2")

@@ -22,7 +22,7 @@ class World(Reader):
     version: ClassVar[str] = str(VERSION)
 
     def scenes(self, split: str, count: int) -> Scenes:
-        """The first `count` scenes of the split's domain."""
+        """`count` scenes of the split's domain; another count gives other scenes."""
         return scenes(f"{self.name}/{split}", count, self.objects)
 
     def rng(self, split: str) -> np.random.Generator:

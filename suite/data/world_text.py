@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from suite.data.claims import RELATIONS, Claim, Compare, Count, Exists, Relation, anything, ask, describe, draw, number, some_keys
+from suite.data.facts import RELATIONS, Claim, Compare, Count, Exists, Relation, anything, ask, describe, draw, number, some_keys
 from suite.data.wording import NUMBERS, phrase, pick, value
 from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, Object, Scenes
 

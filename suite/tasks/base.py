@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Recipe
+from suite.core import Recipe, normalise
 from suite.data.reader import Reader, ranked
 from suite.data.text import tokenize
 
@@ -60,7 +60,7 @@ class Split:
 
     def pixels(self, pictures: np.ndarray | Tensor) -> Tensor:
         """(B, 3, H, W) float32 in [-1, 1]."""
-        return self.images[pictures].float().mul_(2 / 255).sub_(1)
+        return normalise(self.images[pictures])
 
 
 @dataclass(eq=False)

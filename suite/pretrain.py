@@ -1,0 +1,274 @@
+"""Makes the mini backbone's weights: masked words, image-text matching and answers read at [CLS], on generated scenes no task uses.
+
+Run on purpose (`petlbench pretrain`, a frozen DVC stage): one process a core, gradients averaged, resumable and seeded by step.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suite.backbones import shipped
+from suite.backbones.vilt import ViLT
+from suite.core import Backbone, seed_everything
+from suite.data import corpus, text, wording, world
+from suite.probe import held_out, pixels
+from suite.stem import warm_up
+
+WORDS, MATCH, ANSWER = range(3)
+KINDS = {"words": WORDS, "match": MATCH, "answer": ANSWER}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`;
+    the learning rate falls linearly over the last `decay` steps; a killed run goes on from the last multiple of `save`."""
+
+    steps: int = 11_000
+    stem_steps: int = 800
+    ranks: int = 2
+    scenes: int = 32
+    texts: int = 4
+    seed: int = 0
+    lr: float = 3e-3
+    muon_lr: float = 2e-2
+    warmup: int = 200
+    decay: int = 3_500
+    hide: float = 0.35
+    stages: tuple[int, int] = (300, 1_000)
+    save: int = 500
+
+    def objects(self, step: int) -> tuple[int, int]:
+        """The range of object counts at this step."""
+        return (1, 1 + sum(step >= first for first in self.stages))
+
+    def scale(self, step: int) -> float:
+        """Learning-rate factor: warm-up, plateau, linear decay."""
+        return min((step + 1) / self.warmup, (self.steps - step) / self.decay, 1.0)
+
+
+@dataclass
+class Texts:
+    """T texts of one step. ids (T, L); lengths (T,); image (T,): their scene; kind (T,): WORDS, MATCH or ANSWER;
+    target (T, L): the hidden ids, -100 elsewhere; fits (T, L): content words 1, wrong ones 0, elsewhere or unknown -1;
+    label (T,): truth or answer id."""
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    image: np.ndarray
+    kind: np.ndarray
+    target: np.ndarray
+    fits: np.ndarray
+    label: np.ndarray
+
+    def chunks(self, count: int) -> list[Texts]:
+        """The same texts sorted by length, in `count` parts cut to their longest."""
+        parts = np.array_split(np.argsort(self.lengths, kind="stable"), count)
+        longest = [int(self.lengths[part].max()) for part in parts]
+        return [Texts(self.ids[p, :n], self.lengths[p], self.image[p], self.kind[p], self.target[p, :n], self.fits[p, :n], self.label[p])
+                for p, n in zip(parts, longest)]
+
+
+def content_ids() -> np.ndarray:
+    """Boolean table over the vocabulary: is the piece a content word?"""
+    vocabulary = text.tokenizer().get_vocab()
+    table = np.zeros(len(vocabulary), bool)
+    table[[vocabulary[word] for word in wording.CONTENT if word in vocabulary]] = True
+    return table
+
+
+def texts(scenes: world.Scenes, each: int, hide: float, seed: int) -> Texts:
+    """`each` samples a scene, the first a caption; content words of `words` samples are hidden at the rate `hide`, one at least."""
+    rng, dice = random.Random(seed), np.random.default_rng(seed)
+    samples = [corpus.sample(scenes.objects(i), k == 0, rng) for i in range(len(scenes)) for k in range(each)]
+    ids, lengths, wrong = unmark(*text.tokenize([s.text for s in samples], limit=40))
+    kind, content = np.array([KINDS[s.kind] for s in samples]), content_ids()[ids]
+    hidden = content & (kind == WORDS)[:, None]
+    chance = np.where(hidden, dice.random(ids.shape), 2.0)
+    hidden &= (chance < hide) | (chance == chance.min(1, keepdims=True))
+    vocabulary = text.tokenizer().get_vocab()
+    label = np.array([vocabulary[s.answer] if s.answer else int(s.truth) for s in samples])
+    known = (kind == MATCH) & ((label == 1) | wrong.any(1))
+    fits = np.where(content & known[:, None], 1 - wrong, -1)
+    image = np.repeat(np.arange(len(scenes)), each)
+    return Texts(np.where(hidden, text.MASK, ids), lengths, image, kind, np.where(hidden, ids, -100), fits, label)
+
+
+def unmark(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Take the marks (they are unknown to the tokenizer) out of padded ids (T, L); ids, lengths, and which tokens they stood before."""
+    ids, lengths, wrong = ids.copy(), lengths.copy(), np.zeros(ids.shape, int)
+    for row, at in np.argwhere(ids == text.UNK)[::-1]:
+        for table in (ids, wrong):
+            table[row, at:-1], table[row, -1] = table[row, at + 1 :].copy(), 0
+        wrong[row, at] = 1
+        lengths[row] -= 1
+    return ids[:, : lengths.max()], lengths, wrong[:, : lengths.max()]
+
+
+def losses(backbone: Backbone, image: Tensor, part: Texts) -> Tensor:
+    """Summed losses (hidden words, match, answers, right words, wrong words) of a chunk: (5,)."""
+    ids = torch.from_numpy(part.ids)
+    mask = torch.from_numpy(np.arange(part.ids.shape[1]) < part.lengths[:, None])
+    embedded = backbone.model.embeddings.text_embeddings(input_ids=ids)
+    features = backbone.encode(*backbone.join(embedded, image[torch.from_numpy(part.image)], mask))
+    target, kind, label, fits = (torch.from_numpy(a) for a in (part.target, part.kind, part.label, part.fits))
+    tokens, hidden, asked, judged = features.tokens[:, : ids.shape[1]], target >= 0, kind == ANSWER, kind == MATCH
+    states = tokens[hidden]
+    predicted = backbone.heads["mlm"](torch.cat([states, tokens[asked, 0]]))
+    words = F.cross_entropy(predicted[: len(states)], target[hidden], reduction="sum")
+    answers = F.cross_entropy(predicted[len(states) :], label[asked], reduction="sum")
+    match = F.cross_entropy(backbone.heads["itm"](features.pooled[judged]), label[judged], reduction="sum")
+    single = [backbone.heads["itm"](backbone.model.pooler(tokens[fits == k][:, None])) for k in (1, 0)]
+    each = [F.cross_entropy(judgement, fits[fits == k], reduction="sum") for judgement, k in zip(single, (1, 0))]
+    return torch.stack([words, match, answers, *each])
+
+
+def counts(batch: Texts) -> Tensor:
+    """How many terms each of the `losses` has: (5,), at least 1."""
+    kinds = [(batch.kind == MATCH).sum(), (batch.kind == ANSWER).sum()]
+    return torch.tensor([(batch.target >= 0).sum(), *kinds, (batch.fits == 1).sum(), (batch.fits == 0).sum()]).clamp(min=1)
+
+
+def optimizers(backbone: Backbone, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for everything else."""
+    matrices = [p for n, p in backbone.named_parameters() if "encoder.layer" in n and p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in backbone.parameters() if id(p) not in chosen]
+    return [torch.optim.Muon(matrices, lr=plan.muon_lr, weight_decay=0.01),
+            torch.optim.AdamW(rest, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+def step_gradients(backbone: Backbone, plan: Plan, step: int, rank: int) -> Tensor:
+    """Accumulate this rank's gradients of one step; mean losses (5,)."""
+    scenes = world.scenes(f"pretrain/{plan.seed}/{step}/{rank}", plan.scenes, plan.objects(step))
+    batch = texts(scenes, plan.texts, plan.hide, seed=(plan.seed * 10**9 + step) * 64 + rank)
+    totals = counts(batch)
+    image = backbone.image_tokens(pixels(scenes))
+    leaf, seen = image.detach().requires_grad_(), torch.zeros(5)
+    for part in batch.chunks(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            sums = losses(backbone, leaf, part) / totals
+        sums.sum().backward()
+        seen += sums.detach()
+    image.backward(leaf.grad)
+    return seen
+
+
+def train(plan: Plan, rank: int, state_path: Path, log: Path | None = None) -> Backbone:
+    """Train to the last step, from the newest state file if there is one; every rank returns the same weights."""
+    torch.set_num_threads(1)
+    seed_everything(plan.seed)
+    backbone = ViLT.build("mini", pretrained=False)
+    optims = optimizers(backbone, plan)
+    parameters = [p for p in backbone.parameters() if p.requires_grad]
+    if not state_path.is_file():
+        warm_up(backbone, plan.stem_steps, plan.seed)
+    first, start = restore(state_path, backbone, optims), time.time()
+    for step in range(first, plan.steps):
+        for optim, base in zip(optims, (plan.muon_lr, plan.lr)):
+            for group in optim.param_groups:
+                group["lr"] = base * plan.scale(step)
+        seen = step_gradients(backbone, plan, step, rank)
+        average(parameters, plan.ranks)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optim in optims:
+            optim.step()
+            optim.zero_grad()
+        if rank == 0 and log and (step + 1) % 50 == 0:
+            with log.open("a") as out:
+                pace = (time.time() - start) / (step + 1 - first)
+                print(step + 1, *(f"{x:.3f}" for x in seen.tolist()), f"{pace:.3f}s", file=out, flush=True)
+        if rank == 0 and (step + 1) % plan.save == 0:
+            save_state(state_path, step + 1, backbone, optims)
+    return backbone
+
+
+def average(parameters: list[nn.Parameter], ranks: int) -> None:
+    """Mean of the gradients over the processes."""
+    for p in parameters:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    if ranks == 1:
+        return
+    flat = torch.cat([p.grad.flatten() for p in parameters])
+    dist.all_reduce(flat)
+    for p, part in zip(parameters, flat.div_(ranks).split([p.numel() for p in parameters])):
+        p.grad.copy_(part.view_as(p))
+
+
+def save_state(path: Path, step: int, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> None:
+    """Write what a killed run needs, atomically."""
+    draft = path.with_suffix(".tmp")
+    torch.save({"step": step, "model": backbone.state_dict(), "optims": [o.state_dict() for o in optims]}, draft)
+    os.replace(draft, path)
+
+
+def restore(path: Path, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> int:
+    """Load the state file if it is there; the step to go on with."""
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    backbone.load_state_dict(state["model"])
+    for optim, saved in zip(optims, state["optims"]):
+        optim.load_state_dict(saved)
+    return state["step"]
+
+
+def worker(rank: int, plan: Plan, folder: Path) -> None:
+    """One process of the training; rank 0 leaves its final state behind."""
+    if plan.ranks > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=plan.ranks)
+    backbone = train(plan, rank, folder / "state.pt", folder / "log.txt")
+    if rank == 0:
+        torch.save(backbone.pretrained_state(), folder / "final.pt")
+    if plan.ranks > 1:
+        dist.destroy_process_group()
+
+
+def make_tokenizer(scenes: int = 20_000) -> None:
+    """Train the tokenizer on the pre-training text and put it beside the weights.
+
+    The trainer breaks ties at random, so two runs give other pieces for rare words: the tokenizer is shipped, not remade.
+    """
+    batch, rng = world.scenes("tokenizer", scenes, (1, 3)), random.Random(0)
+    samples = [corpus.sample(batch.objects(i), k == 0, rng) for i in range(scenes) for k in range(4)]
+    text.train([f"{corpus.plain(s.text)} {s.answer}" for s in samples]).save(str(text.PATH))
+
+
+def finish(plan: Plan, folder: Path) -> dict[str, float]:
+    """Score the final state on held-out scenes and ship it with its card; the scores."""
+    backbone = ViLT.build("mini", pretrained=False)
+    backbone.load_pretrained(torch.load(folder / "final.pt", weights_only=True))
+    scores = held_out(backbone)
+    card = {
+        "backbone": "vilt", "preset": "mini", "licence": "Apache-2.0",
+        "data": f"generated scenes (suite/data/world.py version {world.VERSION}), domains pretrain/*; texts of suite/data/corpus.py",
+        "objective": "masked content words; image-text matching, of whole texts and of single words, false texts mostly one word away; "
+                     "answers read at [CLS]; the patch stem was first trained to name the object at each patch (suite/stem.py)",
+        "plan": asdict(plan), "texts": plan.steps * plan.ranks * plan.scenes * plan.texts,
+        "hardware": f"{platform.machine()}, {plan.ranks} processes of one thread", "torch": torch.__version__, "held_out_percent": scores,
+    }
+    shipped.save(backbone.pretrained_state(), card, shipped.path_of("vilt-mini"))
+    return scores
+
+
+def main(plan: Plan = Plan(), folder: Path = Path(tempfile.gettempdir()) / "petlbench-pretrain") -> None:
+    """Tokenizer, training, scores, card. A killed run goes on from its last state in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rendezvous").unlink(missing_ok=True)
+    if not text.PATH.is_file():
+        make_tokenizer()
+    mp.start_processes(worker, (plan, folder), nprocs=plan.ranks, start_method="spawn")
+    for name, score in finish(plan, folder).items():
+        print(f"{name:24} {score:6.2f} %")
