@@ -1,4 +1,4 @@
-"""Makes the mini backbone's weights: masked words, image-text matching and answers read at [CLS], on generated scenes no task uses.
+"""Makes the mini backbone's weights: masked words and image-text matching on generated scenes no task uses.
 
 Run on purpose (`petlbench pretrain`, a frozen DVC stage): one process a core, gradients averaged, resumable and seeded by step.
 """
@@ -27,8 +27,8 @@ from suite.data import corpus, text, wording, world
 from suite.probe import held_out, pixels
 from suite.stem import warm_up
 
-WORDS, MATCH, ANSWER = range(3)
-KINDS = {"words": WORDS, "match": MATCH, "answer": ANSWER}
+WORDS, MATCH = range(2)
+KINDS = {"words": WORDS, "match": MATCH}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plan:
     """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`;
     the learning rate falls linearly over the last `decay` steps; a killed run goes on from the last multiple of `save`."""
 
-    steps: int = 11_000
+    steps: int = 7_000
     stem_steps: int = 800
     ranks: int = 2
     scenes: int = 32
@@ -45,7 +45,7 @@ class Plan:
     lr: float = 3e-3
     muon_lr: float = 2e-2
     warmup: int = 200
-    decay: int = 3_500
+    decay: int = 2_500
     hide: float = 0.35
     stages: tuple[int, int] = (300, 1_000)
     save: int = 500
@@ -61,9 +61,9 @@ class Plan:
 
 @dataclass
 class Texts:
-    """T texts of one step. ids (T, L); lengths (T,); image (T,): their scene; kind (T,): WORDS, MATCH or ANSWER;
+    """T texts of one step. ids (T, L); lengths (T,); image (T,): their scene; kind (T,): WORDS or MATCH;
     target (T, L): the hidden ids, -100 elsewhere; fits (T, L): content words 1, wrong ones 0, elsewhere or unknown -1;
-    label (T,): truth or answer id."""
+    truth (T,): 1 where the text fits."""
 
     ids: np.ndarray
     lengths: np.ndarray
@@ -71,13 +71,13 @@ class Texts:
     kind: np.ndarray
     target: np.ndarray
     fits: np.ndarray
-    label: np.ndarray
+    truth: np.ndarray
 
     def chunks(self, count: int) -> list[Texts]:
         """The same texts sorted by length, in `count` parts cut to their longest."""
         parts = np.array_split(np.argsort(self.lengths, kind="stable"), count)
         longest = [int(self.lengths[part].max()) for part in parts]
-        return [Texts(self.ids[p, :n], self.lengths[p], self.image[p], self.kind[p], self.target[p, :n], self.fits[p, :n], self.label[p])
+        return [Texts(self.ids[p, :n], self.lengths[p], self.image[p], self.kind[p], self.target[p, :n], self.fits[p, :n], self.truth[p])
                 for p, n in zip(parts, longest)]
 
 
@@ -98,12 +98,11 @@ def texts(scenes: world.Scenes, each: int, hide: float, seed: int) -> Texts:
     hidden = content & (kind == WORDS)[:, None]
     chance = np.where(hidden, dice.random(ids.shape), 2.0)
     hidden &= (chance < hide) | (chance == chance.min(1, keepdims=True))
-    vocabulary = text.tokenizer().get_vocab()
-    label = np.array([vocabulary[s.answer] if s.answer else int(s.truth) for s in samples])
-    known = (kind == MATCH) & ((label == 1) | wrong.any(1))
+    truth = np.array([int(s.truth) for s in samples])
+    known = (kind == MATCH) & ((truth == 1) | wrong.any(1))
     fits = np.where(content & known[:, None], 1 - wrong, -1)
     image = np.repeat(np.arange(len(scenes)), each)
-    return Texts(np.where(hidden, text.MASK, ids), lengths, image, kind, np.where(hidden, ids, -100), fits, label)
+    return Texts(np.where(hidden, text.MASK, ids), lengths, image, kind, np.where(hidden, ids, -100), fits, truth)
 
 
 def unmark(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,27 +117,23 @@ def unmark(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def losses(backbone: Backbone, image: Tensor, part: Texts) -> Tensor:
-    """Summed losses (hidden words, match, answers, right words, wrong words) of a chunk: (5,)."""
+    """Summed losses (hidden words, matching of texts, right words, wrong words) of a chunk: (4,)."""
     ids = torch.from_numpy(part.ids)
     mask = torch.from_numpy(np.arange(part.ids.shape[1]) < part.lengths[:, None])
     embedded = backbone.model.embeddings.text_embeddings(input_ids=ids)
     features = backbone.encode(*backbone.join(embedded, image[torch.from_numpy(part.image)], mask))
-    target, kind, label, fits = (torch.from_numpy(a) for a in (part.target, part.kind, part.label, part.fits))
-    tokens, hidden, asked, judged = features.tokens[:, : ids.shape[1]], target >= 0, kind == ANSWER, kind == MATCH
-    states = tokens[hidden]
-    predicted = backbone.heads["mlm"](torch.cat([states, tokens[asked, 0]]))
-    words = F.cross_entropy(predicted[: len(states)], target[hidden], reduction="sum")
-    answers = F.cross_entropy(predicted[len(states) :], label[asked], reduction="sum")
-    match = F.cross_entropy(backbone.heads["itm"](features.pooled[judged]), label[judged], reduction="sum")
-    single = [backbone.heads["itm"](backbone.model.pooler(tokens[fits == k][:, None])) for k in (1, 0)]
-    each = [F.cross_entropy(judgement, fits[fits == k], reduction="sum") for judgement, k in zip(single, (1, 0))]
-    return torch.stack([words, match, answers, *each])
+    target, kind, truth, fits = (torch.from_numpy(a) for a in (part.target, part.kind, part.truth, part.fits))
+    tokens, hidden, judged = features.tokens[:, : ids.shape[1]], target >= 0, kind == MATCH
+    matches, pooler = backbone.heads["itm"], backbone.model.pooler
+    terms = [(backbone.heads["mlm"](tokens[hidden]), target[hidden]), (matches(features.pooled[judged]), truth[judged])]
+    terms += [(matches(pooler(tokens[fits == k][:, None])), fits[fits == k]) for k in (1, 0)]
+    return torch.stack([F.cross_entropy(scores, wanted, reduction="sum") for scores, wanted in terms])
 
 
 def counts(batch: Texts) -> Tensor:
-    """How many terms each of the `losses` has: (5,), at least 1."""
-    kinds = [(batch.kind == MATCH).sum(), (batch.kind == ANSWER).sum()]
-    return torch.tensor([(batch.target >= 0).sum(), *kinds, (batch.fits == 1).sum(), (batch.fits == 0).sum()]).clamp(min=1)
+    """How many terms each of the `losses` has: (4,), at least 1."""
+    found = [batch.target >= 0, batch.kind == MATCH, batch.fits == 1, batch.fits == 0]
+    return torch.tensor([part.sum() for part in found]).clamp(min=1)
 
 
 def optimizers(backbone: Backbone, plan: Plan) -> list[torch.optim.Optimizer]:
@@ -151,12 +146,12 @@ def optimizers(backbone: Backbone, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 def step_gradients(backbone: Backbone, plan: Plan, step: int, rank: int) -> Tensor:
-    """Accumulate this rank's gradients of one step; mean losses (5,)."""
+    """Accumulate this rank's gradients of one step; mean losses (4,)."""
     scenes = world.scenes(f"pretrain/{plan.seed}/{step}/{rank}", plan.scenes, plan.objects(step))
     batch = texts(scenes, plan.texts, plan.hide, seed=(plan.seed * 10**9 + step) * 64 + rank)
     totals = counts(batch)
     image = backbone.image_tokens(pixels(scenes))
-    leaf, seen = image.detach().requires_grad_(), torch.zeros(5)
+    leaf, seen = image.detach().requires_grad_(), torch.zeros(4)
     for part in batch.chunks(3):
         with torch.autocast("cpu", torch.bfloat16):
             sums = losses(backbone, leaf, part) / totals
@@ -243,7 +238,7 @@ def make_tokenizer(scenes: int = 20_000) -> None:
     """
     batch, rng = world.scenes("tokenizer", scenes, (1, 3)), random.Random(0)
     samples = [corpus.sample(batch.objects(i), k == 0, rng) for i in range(scenes) for k in range(4)]
-    text.train([f"{corpus.plain(s.text)} {s.answer}" for s in samples]).save(str(text.PATH))
+    text.train([corpus.plain(s.text) for s in samples]).save(str(text.PATH))
 
 
 def finish(plan: Plan, folder: Path) -> dict[str, float]:
@@ -255,7 +250,7 @@ def finish(plan: Plan, folder: Path) -> dict[str, float]:
         "backbone": "vilt", "preset": "mini", "licence": "Apache-2.0",
         "data": f"generated scenes (suite/data/world.py version {world.VERSION}), domains pretrain/*; texts of suite/data/corpus.py",
         "objective": "masked content words; image-text matching, of whole texts and of single words, false texts mostly one word away; "
-                     "answers read at [CLS]; the patch stem was first trained to name the object at each patch (suite/stem.py)",
+                     "the patch stem was first trained to name the object at each patch (suite/stem.py)",
         "plan": asdict(plan), "texts": plan.steps * plan.ranks * plan.scenes * plan.texts,
         "hardware": f"{platform.machine()}, {plan.ranks} processes of one thread", "torch": torch.__version__, "held_out_percent": scores,
     }

@@ -1,8 +1,7 @@
 """The pre-training text: captions, claims, questions with answers, true and false, about generated scenes.
 
-No template here is used by a task (tests/test_corpus.py). A sample is one of three kinds:
-`words` (a true text, some content words hidden), `match` (a true or false text to be judged) and
-`answer` (a question whose answer word is to be read at [CLS], which stands for the hidden word).
+No template here is used by a task (tests/test_corpus.py). A sample is one of two kinds:
+`words` (a true text, of which content words will be hidden) and `match` (a true or false text to be judged).
 """
 
 from __future__ import annotations
@@ -53,12 +52,11 @@ MARK = "~"
 
 
 class Sample(NamedTuple):
-    """text; kind `words`, `match` or `answer`; truth (match only: does it fit?); answer word (answer only)."""
+    """text, with marks; kind `words` or `match`; truth: does it fit? (Always for `words`.)"""
 
     text: str
     kind: str
-    truth: bool = True
-    answer: str = ""
+    truth: bool
 
 
 def plain(text: str) -> str:
@@ -133,24 +131,8 @@ def short(objs: list[Object], truth: bool, rng: random.Random) -> str:
                 return tell(claim, rng)
 
 
-def unanswered(objs: list[Object], rng: random.Random) -> Sample:
-    """A question, its answer to be read at [CLS]."""
-    while True:
-        if rng.random() < 0.5:
-            query = ask(objs, rng)
-            if query is not None:
-                return Sample(question(query, rng), "answer", answer=value(query.attribute, query.answer))
-            continue
-        found = checked(objs, True, rng)
-        if found is not None and "{w}" in found[0]:
-            return Sample(found[0].replace(" {w}", ""), "answer", answer=found[1])
-
-
 def sample(objs: list[Object], long: bool, rng: random.Random) -> Sample:
     """One pre-training text of a scene: a caption (`long`) or something short."""
-    dice = rng.random()
-    if not long and dice < 0.25:
-        return unanswered(objs, rng)
-    kind = "words" if dice < 0.6 else "match"
+    kind = "words" if rng.random() < 0.55 else "match"
     truth = kind == "words" or rng.random() < 0.5
     return Sample(caption(objs, truth, rng) if long else short(objs, truth, rng), kind, truth)

@@ -1,0 +1,43 @@
+# `make reproduce`: the whole leaderboard from a fresh checkout. `make test`: the tests. Both set up .venv/ first where needed.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+READY := $(VENV)/.ready
+
+export PATH := $(VENV)/bin:$(PATH)
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+export DVC_NO_ANALYTICS := 1
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export MPLBACKEND := Agg
+
+.PHONY: setup test reproduce pretrain readme
+.DEFAULT_GOAL := reproduce
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("petlbench needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@test -x $(VENV)/bin/python || { echo "making .venv"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing into .venv"
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+test: setup
+	@$(VENV)/bin/python -m pytest -q
+
+# PROFILE=smoke or PROFILE=paper writes that profile into params.yaml first; without it params.yaml decides.
+reproduce: setup
+ifdef PROFILE
+	@sed 's/^profile: *[a-z]*/profile: $(PROFILE)/' params.yaml > params.yaml.new && mv params.yaml.new params.yaml
+endif
+	@status=0; dvc repro || status=$$?; petlbench show; exit $$status
+
+pretrain: setup
+	@petlbench pretrain && dvc commit --force pretrain
+
+# Puts the table and the plot of the last report into README.md and docs/.
+readme:
+	@mkdir -p docs && cp reports/vilt-macs.png docs/pareto.png
+	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while ((getline line < "reports/vilt.md") > 0) print line}' \
+		README.md > README.md.new && mv README.md.new README.md

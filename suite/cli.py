@@ -1,0 +1,233 @@
+"""The command `petlbench`, thin: every command imports what it needs when it is called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from suite.plugins import one_line
+from suite.record import UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Reproducibility benchmark of parameter-efficient transfer learning for vision-language models.")  # fmt: skip
+
+BOARD = Path("results/tables/board.json")
+REFERENCE, REPORTS = Path("results/reference"), Path("reports")
+
+Profile = Annotated[str | None, typer.Option(help="mini, smoke or paper; overrides params.yaml.")]
+Some = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
+Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs instead of each task's own.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of a progress bar.")]
+
+
+def _settings(profile: str | None = None, **lists: Any) -> Any:
+    """params.yaml with the command line's options in their place; libraries stay off the network unless the profile needs it."""
+    from suite import settings
+
+    loaded = settings.load(profile=profile, **lists)
+    if loaded.profile != "paper":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return loaded
+
+
+@app.command()
+def run(profile: Profile = None, backbone: Some = None, method: Some = None, task: Some = None, seed: Seeds = None,
+        workers: Workers = None, epochs: Epochs = None, quiet: Quiet = False) -> None:  # fmt: skip
+    """Run the cells and costs that are missing. Failed cells are recorded; `check` sets the exit code."""
+    settings = _settings(profile, backbones=backbone, methods=method, tasks=task, seeds=seed, workers=workers, epochs=epochs)
+    from collections import Counter
+
+    from suite.plugins import discover
+    from suite.run import run as run_grid
+    from suite.store import Store
+
+    for file, error in discover().broken.items():
+        typer.echo(f"warning: {file} is left out: {error}", err=True)
+    records = run_grid(settings, Store(), quiet=quiet)
+    counts = Counter(record.status for record in records)
+    typer.echo(f"{len(records)} cells: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+
+
+@app.command()
+def collect(profile: Profile = None) -> None:
+    """Compute the board from the records of the current grid."""
+    from suite.results import current
+
+    results = current(_settings(profile))
+    from suite.store import write_atomic
+
+    write_atomic(BOARD, results.board().model_dump_json(indent=1).encode() + b"\n")
+    typer.echo(f"{len(results.records)} of {len(results.grid)} cells in {BOARD}")
+
+
+@app.command()
+def report() -> None:
+    """Write the tables, plots and the page from the board."""
+    from suite.report.write import write
+
+    typer.echo("\n".join(f"wrote {path}" for path in write(_board(), REPORTS)))
+
+
+@app.command()
+def show() -> None:
+    """Print the leaderboard, and where the page and the plots lie."""
+    from suite.report.terminal import print_board
+
+    print_board(_board())
+    for kind, pattern in (("page", "index.html"), ("table", "*.md"), ("plot", "*.png")):
+        for path in sorted(REPORTS.glob(pattern)):
+            typer.echo(f"{kind:6} {path}")
+
+
+def _board() -> Any:
+    """What `collect` wrote; raises UserError where it is not there or damaged."""
+    from pydantic import ValidationError
+
+    from suite.board import Board
+
+    try:
+        return Board.model_validate_json(BOARD.read_bytes())
+    except OSError as error:
+        raise UserError(f"there is no {BOARD}; `petlbench collect` writes it") from error
+    except ValidationError as error:
+        raise UserError(f"{BOARD} is damaged; `petlbench collect` writes it anew") from error
+
+
+@app.command()
+def check(profile: Profile = None) -> None:
+    """Compare with results/reference. Exit code 1: a regression or cells without a result; 2: a method file that cannot be read."""
+    from suite import gate
+    from suite.plugins import discover
+    from suite.results import current
+
+    results = current(_settings(profile))
+    verdict = gate.check(results.records, results.costs, REFERENCE, results.grid)
+    typer.echo(str(verdict))
+    if broken := discover().broken:
+        raise UserError("; ".join(f"{file} was left out: {error}" for file, error in broken.items()))
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def accept(profile: Profile = None) -> None:
+    """Make the current results the reference."""
+    from suite import gate
+    from suite.results import current
+
+    results = current(_settings(profile))
+    for path in gate.accept(results.records, results.costs, REFERENCE, results.grid):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def tune(backbone: Some = None, method: Some = None, task: Some = None, workers: Workers = None, quiet: Quiet = False) -> None:
+    """Try each method's learning rates, on validation only, and store what was found in results/tuning."""
+    settings = _settings("mini", backbones=backbone, methods=method, tasks=task, workers=workers)
+    from suite.run import tune_grid
+
+    if failed := tune_grid(settings, quiet=quiet):
+        raise UserError(f"{len(failed)} runs failed, first {failed[0]}")
+
+
+@app.command()
+def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever it lies.")],
+            against: Annotated[list[str] | None, typer.Option(help="Compare with this method only; may be repeated.")] = None,
+            quiet: Quiet = False) -> None:  # fmt: skip
+    """Run a method file on the grid of params.yaml and print its rows beside the others'."""
+    from suite.report.terminal import print_board
+    from suite.results import compared
+
+    print_board(compared(file, _settings(methods=against), quiet=quiet))
+
+
+@app.command()
+def cost(method: str, backbone: str = "vilt", task: str = "world-vqa", profile: Profile = None) -> None:
+    """Print what a method costs: parameters and multiply-accumulates, without training it."""
+    settings = _settings(profile)
+    from suite import tasks
+    from suite.cost import measure
+    from suite.plugins import configured, discover
+
+    chosen = configured(discover().get(method), backbone, task)
+    result = measure(chosen, backbone, tasks.load(task), preset=settings.preset, latency=False, memory=False, profile=settings.profile)
+    for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):
+        value = getattr(result, name)
+        typer.echo(f"{name:14} {'none' if value is None else format(value, ','):>18}")
+
+
+@app.command()
+def fetch(profile: Profile = None, task: Some = None) -> None:
+    """Read every dataset of the grid once and verify it: counts and content hash."""
+    settings = _settings(profile, tasks=task)
+    from suite import tasks
+    from suite.settings import chosen
+
+    for name in chosen("task", settings.tasks, tasks.names()):
+        data = tasks.load(name)
+        sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
+        typer.echo(f"{name}: {sizes}; sha256 {data.data_hash()}")
+
+
+@app.command()
+def pretrain() -> None:
+    """Pre-train the mini backbone and write suite/weights. Takes hours; its result is committed."""
+    from suite.pretrain import main as pretrain_main
+
+    pretrain_main()
+
+
+@app.command(name="list")
+def list_names() -> None:
+    """List methods, backbones and tasks."""
+    from suite import backbones, tasks
+    from suite.plugins import discover, shown
+
+    catalogue = discover()
+    for name, cls in catalogue.methods.items():
+        typer.echo(f"method    {name:18} {cls.title:28} {shown(catalogue.files[name])}")
+    for kind, names in (("backbone", backbones.names()), ("task", tasks.names())):
+        for name in names:
+            typer.echo(f"{kind:9} {name}")
+    if catalogue.broken:
+        raise UserError("; ".join(f"{file}: {error}" for file, error in catalogue.broken.items()))
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False) -> None:
+    """What comes before the command."""
+
+
+def main() -> None:
+    """The console script: UserError and mistakes on the command line are one line and exit code 2."""
+    sys.path.insert(0, os.getcwd())  # the project's own `methods` and `baselines` come before installed ones
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UserError as error:
+        _fail(str(error), 2, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted; finished cells are kept", 130, debug)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # of typer's own errors, whose classes differ between its versions
+        if usage is None and not debug:
+            _fail(f"{one_line(error)} (`petlbench --debug` shows where)", 1, debug)
+        _fail(usage() if usage else one_line(error), 2 if usage else 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Which cells there are, and the key of each: a hash over everything its result depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite import tune
+from suite.plugins import Catalogue, configured, discover, one_line, source_hash
+from suite.record import PROTOCOL, Cell, Record, Status, UserError
+from suite.settings import Settings, chosen
+from suite.store import digest
+
+if TYPE_CHECKING:
+    from suite.core import Backbone, Method, Task
+
+LIBRARIES = ("torch", "transformers")
+"""Their versions are part of every key."""
+
+NOTED = ("petlbench", *LIBRARIES, "mmengine", "peft", "numpy", "datasets")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where results come from, the same for a whole run."""
+
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    machine: str
+
+    @classmethod
+    def here(cls) -> Origin:
+        """This checkout, this environment, this machine."""
+        from suite.cost import machine
+
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+        return cls(commit, None if changes is None else bool(changes), versions(NOTED), machine())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell and all that a worker needs.
+
+    base: hash of what every seed and every cost of the method on this backbone and task depends on. size: how long it takes,
+    relative to others. refusal: the status and reason of a cell that is not run.
+    """
+
+    cell: Cell
+    key: str
+    base: str
+    preset: str
+    title: str
+    metric: str
+    claims: tuple[dict[str, Any], ...]
+    parameters: dict[str, Any]
+    lr: float
+    epochs: int | None
+    data_hash: str
+    weights_hash: str
+    files: tuple[str, ...]
+    size: int
+    searches: bool
+    trains_backbone: bool
+    refusal: tuple[Status, str] | None = None
+
+    def record(self, status: Status, **content: Any) -> Record:
+        """The record of this cell."""
+        shared = {"key": self.key, "cell": self.cell, "title": self.title, "metric": self.metric, "claims": list(self.claims)}
+        return Record(**{"hyper_parameters": self.parameters | {"lr": self.lr}} | shared | content, status=status)
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Installed versions, without importing anything; what is not installed is left out."""
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | ({"python": platform.python_version()} if found else {})
+
+
+def _git(*command: str) -> str | None:
+    try:
+        return subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
+    """All cells of the grid in a fixed order, those that make no sense or lack data included, with the reason.
+
+    files: method files beside the installed ones. Raises UserError for unknown names and, where weights and data are shipped
+    (mini, smoke), for damaged ones; in the paper profile such a cell is `missing`.
+    """
+    from suite import backbones, tasks
+
+    catalogue = discover(files)
+    names = chosen("method", settings.methods, list(catalogue.methods))
+    wanted_tasks = chosen("task", settings.tasks, tasks.names())
+    wanted_backbones = chosen("backbone", settings.backbones, backbones.names())
+    found: list[Job] = []
+    for backbone in wanted_backbones:
+        site = _Place(settings, backbone)
+        for task in wanted_tasks:
+            data = _Data(settings, task)
+            for name in names:
+                found += _seeds(settings, catalogue, name, site, data, files)
+    return found
+
+
+class _Place:
+    """A backbone of the grid: built once, for its hash and for `not_applicable`. lack: why it cannot be had."""
+
+    def __init__(self, settings: Settings, name: str):
+        from suite import backbones
+        from suite.core import seed_everything
+
+        self.name, self.lack = name, None
+        kind = backbones.load(name)
+        self.source = source_hash(Path(inspect.getfile(kind)))
+        seed_everything(0)  # parts that no checkpoint holds are part of the hash
+        try:
+            self.built = kind.build(settings.preset)
+        except UserError as error:
+            if settings.profile != "paper":
+                raise
+            self.lack, self.built = str(error), kind.build(settings.preset, pretrained=False)
+        self.hash = weights_hash(self.built) if self.lack is None else "missing"
+
+
+class _Data:
+    """A task of the grid. lack: why its data cannot be had. size: sequences of an epoch."""
+
+    def __init__(self, settings: Settings, name: str):
+        from suite import tasks
+        from suite.data.text import PATH as TOKENIZER
+
+        self.name, self.lack, self.task = name, None, tasks.load(name)
+        self.source = source_hash(Path(inspect.getfile(type(self.task))))
+        self.tokenizer = hashlib.sha256(TOKENIZER.read_bytes()).hexdigest() if TOKENIZER.is_file() else "missing"
+        try:
+            self.hash, self.size = self.task.data_hash(), sequences(self.task)
+        except UserError as error:
+            if settings.profile != "paper":
+                raise
+            self.lack, self.hash, self.size = str(error), "missing", 0
+
+
+def sequences(task: Task) -> int:
+    """Sequences that pass the backbone in an epoch: a row may be several (pairs of pictures, false captions)."""
+    batch = next(iter(task.batches("train", 0, shuffle=True)))
+    parts = batch if isinstance(batch, tuple) else (batch,)
+    return sum(len(part.input_ids) for part in parts) * -(-task.sizes["train"] // task.recipe.batch_size)
+
+
+def weights_hash(backbone: Backbone) -> str:
+    """sha256 over names and contents of everything in the built backbone."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        total.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, data: _Data, files: tuple[str, ...]) -> list[Job]:
+    """The cells of one method on one backbone and task."""
+    method = configured(catalogue.get(name), place.name, data.name)
+    lr = tune.learning_rate(place.name, data.name, name, trains_backbone=method.trains_backbone, preset=settings.preset)
+    searches = method.search is not None
+    shared = {
+        "preset": settings.preset, "title": method.title, "metric": data.task.metric, "claims": method.claims, "lr": lr,
+        "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "data_hash": data.hash, "weights_hash": place.hash,
+        "files": files, "refusal": _refusal(method, place, data), "searches": searches, "trains_backbone": method.trains_backbone,
+        "size": data.size * (settings.epochs or data.task.recipe.epochs) * (2 if searches else 1),
+    }  # fmt: skip
+    sources = [source_hash(catalogue.files[name]), place.source, data.source, data.tokenizer]
+    base = base_key(shared, [name, place.name, data.name, settings.profile], sources)
+    cells = [Cell(method=name, backbone=place.name, task=data.name, seed=seed, profile=settings.profile) for seed in settings.seeds]
+    return [Job(cell=cell, key=cell_key(base, cell, lr), base=base, **shared) for cell in cells]
+
+
+def base_key(parts: Mapping[str, Any], names: Sequence[str], sources: Sequence[str]) -> str:
+    """sha256 over what the results of a method on a backbone and task depend on, learning rate and seed aside.
+
+    sources: the hashes of the files of method, backbone and task with what they import, and of the tokenizer.
+    """
+    inputs = {name: parts[name] for name in ("preset", "parameters", "epochs", "data_hash", "weights_hash")}
+    return digest({"names": list(names), "sources": list(sources), "protocol": PROTOCOL, "versions": versions(LIBRARIES), **inputs})
+
+
+def cell_key(base: str, cell: Cell, lr: float) -> str:
+    """sha256 over all that a cell's result depends on (design.md section 5): the same key, the same bits."""
+    return digest({"base": base, "cell": cell.model_dump(), "lr": lr})
+
+
+def _refusal(method: Method, place: _Place, data: _Data) -> tuple[Status, str] | None:
+    try:
+        reason = method.not_applicable(place.built, data.name)
+    except Exception as error:  # a method's own code
+        return "failed", f"not_applicable raised {one_line(error)}"
+    if reason:
+        return "n/a", reason
+    lack = place.lack or data.lack
+    return ("missing", lack) if lack else None
+
+
+@dataclass(frozen=True)
+class CellTask:
+    """A cell to train. checkpoints: its own folder, or None where a cell is too short to resume."""
+
+    job: Job
+    origin: Origin
+    checkpoints: Path | None = None
+
+
+@dataclass(frozen=True)
+class CostTask:
+    """A cost to measure: of the method of `job` with a plan."""
+
+    job: Job
+    key: str
+    plan: dict[str, Any] | None
+    latency: bool
+    memory: bool
+
+
+def cost_tasks(jobs: Sequence[Job], records: Mapping[str, Record], settings: Settings) -> list[CostTask]:
+    """The costs of the grid on this machine: one for each method, backbone, task and plan that the records (by key) found."""
+    from suite.cost import machine
+
+    here, found = machine(), {}
+    for job in jobs:
+        record = records.get(job.key)
+        if record is None or (record.status != "ok" and (job.searches or record.status != "missing")):
+            continue
+        parts = {"plan": record.plan, "machine": here, **settings.costs.model_dump()}
+        key = digest({"base": job.base, **parts})
+        found.setdefault(key, CostTask(job, key, record.plan, settings.costs.latency, settings.costs.memory))
+    return list(found.values())

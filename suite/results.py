@@ -1,0 +1,59 @@
+"""The stored results of the current grid, and nothing else: what tables, check and reference are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite import grid
+from suite.board import Board
+from suite.collect import collect
+from suite.plugins import discover
+from suite.record import Cell, Cost, Record, UserError
+from suite.settings import Settings
+from suite.store import Examples, Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records and costs whose keys are the current grid's; examples by key; grid: every cell that was planned."""
+
+    records: list[Record]
+    costs: list[Cost]
+    examples: dict[str, Examples]
+    grid: list[Cell]
+
+    def board(self) -> Board:
+        """Everything that tables and plots show."""
+        return collect(self.records, self.costs, self.examples, self.grid)
+
+
+def current(settings: Settings, store: Store | None = None, files: tuple[str, ...] = ()) -> Results:
+    """What is stored for this grid. Raises UserError naming the file where one is damaged."""
+    store = store or Store()
+    jobs = grid.cells(settings, files)
+    records = {job.key: record for job in jobs if (record := store.record(job.key))}
+    costs = [cost for task in grid.cost_tasks(jobs, records, settings) if (cost := store.cost(task.key))]
+    examples = {key: store.examples(record) for key, record in records.items() if record.examples}
+    return Results(list(records.values()), costs, examples, [job.cell for job in jobs])
+
+
+def compared(file: Path, settings: Settings, *, quiet: bool = False) -> Board:
+    """Run the methods of a file on the grid and put them beside the results that are stored of the others.
+
+    Raises UserError where the file cannot be read, defines no method, or one whose name is taken.
+    """
+    from suite.run import run
+
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    files = (str(file.resolve()),)
+    before, catalogue = set(discover().methods), discover(files)
+    for name, error in catalogue.broken.items():
+        raise UserError(f"{name}: {error}")
+    new = [name for name in catalogue.methods if name not in before]
+    if not new:
+        raise UserError(f"{file} defines no new method: a dataclass derived from suite.core.Method with a `name`")
+    run(settings.model_copy(update={"methods": new}), Store(), quiet=quiet, files=files)
+    beside = sorted(before) if settings.methods == "all" else settings.methods
+    return current(settings.model_copy(update={"methods": [*beside, *new]}), files=files).board()

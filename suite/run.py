@@ -1,0 +1,137 @@
+"""Runs what is missing of the grid: cells on all cores, then costs one after another while nothing else runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from suite import grid, pool, tune
+from suite.grid import CellTask, Job
+from suite.progress import Reporter, say
+from suite.record import Cost, Record, UserError
+from suite.settings import Settings
+from suite.store import Store
+
+CACHE = Path(".cache")
+LOGS, CHECKPOINTS, LOCK = CACHE / "logs", CACHE / "cells", CACHE / "run.lock"
+CELLS, COSTS, TUNING = "suite.work:cell", "suite.work:cost", "suite.work:tuned"
+LONG = {"paper"}
+"""Profiles whose cells are long enough to be resumed in the middle."""
+
+Stored = TypeVar("Stored", Record, Cost)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the lock of this folder; raises UserError where another run has it."""
+    lock = FileLock(LOCK)
+    try:
+        CACHE.mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError("another petlbench run is going on in this folder; wait for it or end it") from error
+    except OSError as error:
+        raise UserError(f"cannot write {LOCK}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run(settings: Settings, store: Store, *, quiet: bool = False, files: tuple[str, ...] = ()) -> list[Record]:
+    """Run the cells and costs that are missing; returns a record for each cell of the grid, in its order.
+
+    Cells that failed or lacked something before are tried again. A cell that fails is recorded and the run goes on. Raises UserError
+    where the run cannot start, or cannot write.
+    """
+    with alone():
+        store.check_writable()
+        jobs = grid.cells(settings, files)
+        records = {job.key: record for job in jobs if (record := _kept(job, store))}
+        _run_cells([job for job in jobs if job.key not in records], records, settings, store, quiet)
+        _run_costs(grid.cost_tasks(jobs, records, settings), store, quiet)
+    return [records[job.key] for job in jobs]
+
+
+def _kept(job: Job, store: Store) -> Record | None:
+    """What need not be run: a good record, or the reason why there is nothing to run."""
+    if job.refusal is None:
+        record = intact(store, job.key, store.record)
+        return record if record and record.status == "ok" else None
+    status, reason = job.refusal
+    return store.save(job.record(status, reason=reason))
+
+
+def intact(store: Store, key: str, read: Callable[[str], Stored | None]) -> Stored | None:
+    """What is stored under a key; a damaged file is moved to `damaged/`, with a warning, and counts as missing."""
+    try:
+        return read(key)
+    except UserError as error:
+        say(f"warning: {error}; moved to damaged/, made anew")
+        store.set_aside(key)
+        return None
+
+
+def _run_cells(jobs: Sequence[Job], records: dict[str, Record], settings: Settings, store: Store, quiet: bool) -> None:
+    """Add the records of these cells to `records`, each stored as soon as it is there."""
+    origin = grid.Origin.here()
+    tasks = [CellTask(job, origin, CHECKPOINTS / job.key if settings.profile in LONG else None) for job in jobs]
+    tasks.sort(key=lambda task: -task.job.size)  # longest first, so that no core idles at the end
+    with Reporter("cells", [task.job.size for task in tasks], quiet) as reporter:
+        for outcome in pool.run(CELLS, tasks, settings.processes(), LOGS):
+            job: Job = outcome.job.job
+            record, arrays = outcome.value or (job.record("failed", reason=outcome.error), None)
+            records[job.key] = store.save(record, arrays)
+            shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
+            reporter.step(job.size, f"{job.cell} {_result(record)}")
+
+
+def _result(record: Record) -> str:
+    if record.status != "ok" or record.provenance is None:
+        return f"{record.status}: {record.reason}"
+    return f"{record.metrics[record.metric]:.1f} % in {record.provenance.wall_seconds:.0f} s"
+
+
+def _run_costs(tasks: Sequence[grid.CostTask], store: Store, quiet: bool) -> None:
+    """Measure the costs that are not stored, all in one process."""
+    missing = [task for task in tasks if intact(store, task.key, store.cost) is None]
+    with Reporter("costs", [1.0] * len(missing), quiet) as reporter:
+        for outcome in pool.run(COSTS, missing, 1, LOGS):
+            if outcome.value:
+                store.save_cost(outcome.value)
+            reporter.step(1.0, f"{outcome.job.job.cell} {outcome.error or 'measured'}")
+
+
+def tune_grid(settings: Settings, *, quiet: bool = False) -> list[str]:
+    """Try the learning rates that were not tried yet, on validation only; returns a line for each that failed.
+
+    Every result is stored at once in results/tuning. Raises UserError like `run`.
+    """
+    with alone():
+        jobs = {(job.cell.backbone, job.cell.method, job.cell.task): job for job in grid.cells(settings) if job.refusal is None}
+        tasks = [(jobs[place], lr) for place, lr in _untried(jobs)]
+        tasks.sort(key=lambda task: -task[0].size)
+        failed = []
+        with Reporter("learning rates", [job.size for job, _ in tasks], quiet) as reporter:
+            for outcome in pool.run(TUNING, tasks, settings.processes(), LOGS):
+                job, lr = outcome.job
+                name = f"{job.cell.backbone}/{job.cell.task}/{job.cell.method} at {lr:g}"
+                if outcome.error:
+                    failed.append(f"{name}: {outcome.error}")
+                else:
+                    tune.add(job.cell.backbone, job.cell.method, job.cell.task, lr, outcome.value, trains_backbone=job.trains_backbone)
+                reporter.step(job.size, f"{name}: {outcome.error or outcome.value}")
+    return failed
+
+
+def _untried(jobs: Mapping[tuple[str, str, str], Job]) -> Iterator[tuple[tuple[str, str, str], float]]:
+    for backbone in dict.fromkeys(backbone for backbone, _, _ in jobs):
+        methods = {method: job.trains_backbone for (of, method, _), job in jobs.items() if of == backbone}
+        for method, task, lr in tune.missing(backbone, methods, dict.fromkeys(task for _, _, task in jobs)):
+            if (backbone, method, task) in jobs:
+                yield (backbone, method, task), lr

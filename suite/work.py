@@ -1,0 +1,64 @@
+"""What a worker process does with a job: train a cell, or measure a cost. Here training meets records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from suite import tasks
+from suite.cost import measure
+from suite.grid import CellTask, CostTask, Job
+from suite.plugins import discover
+from suite.record import Cost, Provenance, Record
+from suite.store import Examples
+from suite.train import run_cell
+from suite.tune import tune_cell
+
+torch.set_num_threads(1)
+
+
+def cell(task: CellTask) -> tuple[Record, Examples]:
+    """Train and evaluate; the record, and the per-example arrays `correct`, `cluster`, `ids`, each (N,), N test examples.
+
+    Raises whatever the method, the backbone or the training raises.
+    """
+    job, start = task.job, perf_counter()
+    data = tasks.load(job.cell.task)
+    result = run_cell(_method(job), job.cell.backbone, data, job.cell.seed, preset=job.preset, lr=job.lr, epochs=job.epochs,
+                      work_dir=task.checkpoints)  # fmt: skip
+    record = job.record(
+        "ok", metrics=result.metrics, validation=result.validation, floors=data.floors(), plan=result.plan, curve=result.curve,
+        hyper_parameters=result.hyper_parameters, signature=result.signature, flags=result.flags,
+        provenance=_provenance(task, perf_counter() - start),
+    )  # fmt: skip
+    ids = np.arange(len(result.correct))
+    return record, {"correct": np.asarray(result.correct, bool), "cluster": np.asarray(result.clusters, str), "ids": ids}
+
+
+def cost(task: CostTask) -> Cost:
+    """Measure; single-threaded, and to be called where nothing else runs."""
+    cell = task.job.cell
+    return measure(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan, latency=task.latency,
+                   memory=task.memory, key=task.key, profile=cell.profile)  # fmt: skip
+
+
+def tuned(task: tuple[Job, float]) -> float | None:
+    """The validation metric of one learning rate, in percent; None where the loss was not finite."""
+    job, lr = task
+    return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, preset=job.preset, epochs=job.epochs)
+
+
+def _method(job: Job) -> Any:
+    return discover(job.files).get(job.cell.method)(**job.parameters)
+
+
+def _provenance(task: CellTask, seconds: float) -> Provenance:
+    return Provenance(
+        commit=task.origin.commit, dirty=task.origin.dirty, versions=task.origin.versions, machine=task.origin.machine,
+        data_hash=task.job.data_hash, weights_hash=task.job.weights_hash, wall_seconds=seconds,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip

@@ -1,0 +1,244 @@
+"""Running the grid: what is lost when something dies (little), what is run again (what changed), and by how many at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fakes
+import pytest
+from tiny import TinyBackbone, TinyTask
+
+from suite import backbones, grid, plugins, run, store, tasks, tune
+from suite.grid import CostTask, Job
+from suite.record import Record, UserError
+from suite.settings import Settings
+from suite.store import Store
+
+Start = Callable[..., list[Record]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """`start(jobs, costs=, workers=)` runs fake cells in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back after the test
+    monkeypatch.setattr(grid.Origin, "here", grid.Origin.here)
+
+    def go(jobs: list[Job], costs: list[CostTask] | None = None, workers: int = 2) -> list[Record]:
+        fakes.install(jobs, costs or [])
+        return run.run(Settings(workers=workers), Store(), quiet=True)
+
+    return go
+
+
+def test_all_cells_are_run_once_and_stored(start: Start) -> None:
+    jobs = [fakes.job("a", seed) for seed in range(4)]
+    records = start(jobs)
+    assert [record.key for record in records] == [job.key for job in jobs], "in the order of the grid"
+    assert [Store().record(job.key) for job in jobs] == records
+    assert all(Store().examples(record)["correct"].mean() * 100 == record.metrics["accuracy"] for record in records)
+    start(jobs)
+    assert sorted(fakes.noted("started")) == sorted(job.key for job in jobs), "the second run had nothing to do"
+
+
+def test_results_do_not_depend_on_the_number_of_workers(start: Start) -> None:
+    jobs = [fakes.job("a", seed) for seed in range(5)]
+    one = start(jobs, workers=1)
+    shutil.rmtree("results")
+    assert start(jobs, workers=3) == one
+    assert len(set(fakes.noted("pids")[5:])) > 1, "more than one process was at work"
+
+
+def test_longest_first(start: Start) -> None:
+    start([fakes.job("a", seed, size=size) for seed, size in enumerate((1, 5, 3))], workers=1)
+    assert fakes.noted("started") == ["a-1", "a-2", "a-0"]
+
+
+def test_a_failing_cell_is_recorded_and_the_others_run(start: Start) -> None:
+    failed, good = start([fakes.job("raises"), fakes.job("a")])
+    assert (failed.status, failed.reason) == ("failed", "ArithmeticError: loss is nan at step 3")
+    assert good.status == "ok"
+    assert "Traceback" in "".join(path.read_text() for path in run.LOGS.iterdir())
+    start([fakes.job("raises"), fakes.job("a")])
+    assert fakes.noted("started").count("raises-0") == 2, "a failed cell is tried again by the next run"
+
+
+def test_a_killed_worker_costs_its_cell_one_more_try(start: Start) -> None:
+    dead, alive, *others = start([fakes.job("dies"), fakes.job("dies_once"), *(fakes.job("a", seed) for seed in range(3))])
+    assert dead.status == "failed" and "SIGKILL" in str(dead.reason)
+    assert fakes.noted("started").count("dies-0") == 2
+    assert [record.status for record in (alive, *others)] == ["ok"] * 4
+
+
+def test_what_is_not_applicable_or_missing_is_recorded_with_its_reason(start: Start) -> None:
+    records = start([fakes.job("a", 0, refusal=("n/a", "no text")), fakes.job("a", 1, refusal=("missing", "no such data"))])
+    assert [(record.status, record.reason) for record in records] == [("n/a", "no text"), ("missing", "no such data")]
+    assert Store().record("a-1") == records[1] and fakes.noted("started") == []
+
+
+def test_costs_come_after_the_cells_in_one_process(start: Start) -> None:
+    jobs = [fakes.job("slow", seed) for seed in range(3)]
+    costs = [CostTask(jobs[0], f"k{number}", None, True, True) for number in range(2)]
+    start(jobs, costs)
+    assert fakes.noted("started")[3:] == ["cost-k0", "cost-k1"]
+    start(jobs, costs)
+    assert len(fakes.noted("started")) == 5, "costs are measured once"
+
+
+def test_a_damaged_record_is_set_aside_and_made_anew(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [fakes.job("a", seed) for seed in range(2)]
+    before = start(jobs)
+    path = Path("results/runs/a-0.json")
+    path.write_text(path.read_text().replace("accuracy", "accurasy", 1))
+    assert start(jobs) == before
+    assert "results/runs/a-0.json is damaged" in capsys.readouterr().err
+    assert sorted(file.name for file in Path("results/runs/damaged").iterdir()) == ["a-0.json", "a-0.npz"]
+    assert fakes.noted("started").count("a-0") == 2 and fakes.noted("started").count("a-1") == 1
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [fakes.job("a", seed) for seed in range(3)]
+    start(jobs[:1])
+    save = Store.save
+
+    def full(self: Store, record: Record, examples: store.Examples | None = None) -> Record:
+        monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        return save(self, record, examples)
+
+    monkeypatch.setattr(Store, "save", full)
+    with pytest.raises(UserError, match="the disk is full: cannot write results/runs/a-"):
+        start(jobs)
+    assert sorted(path.name for path in Path("results/runs").glob("*")) == ["a-0.json", "a-0.npz"]
+
+
+def test_an_unwritable_results_folder_is_noticed_before_the_work(start: Start) -> None:
+    Path("results").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match="cannot write results/runs"):
+        start([fakes.job("a")])
+    assert fakes.noted("started") == []
+
+
+def test_a_second_run_is_refused(start: Start) -> None:
+    with run.alone(), pytest.raises(UserError, match="another petlbench run is going on"):
+        start([fakes.job("a")])
+    assert len(start([fakes.job("a")])) == 1
+
+
+def test_kill_and_resume_loses_at_most_the_cells_in_flight(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(fakes.__file__))]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    done = tmp_path / "results/runs"
+    deadline = time.monotonic() + 240
+    while len(list(done.glob("*.json"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    workers = {int(pid) for pid in (tmp_path / "pids").read_text().split()}
+    kept = {path.name: path.stat().st_mtime_ns for path in done.glob("*.json")}
+    assert 4 <= len(kept) < 12
+    while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(_alive(pid) for pid in workers), "workers end with their parent"
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(list(done.glob("*.json"))) == 12
+    assert all((done / name).stat().st_mtime_ns == written for name, written in kept.items())
+    assert len((tmp_path / "started").read_text().split()) <= 12 + 2
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """`tiny(**settings)`: keys by method of a grid with a tiny backbone and task and the methods of a copied folder."""
+    for package in plugins.METHOD_PACKAGES:
+        shutil.copytree(Path(plugins.package_folders(package)[0]), tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    folders = {**{name: (tmp_path / name,) for name in plugins.METHOD_PACKAGES}, "suite": plugins.package_folders("suite")}
+    found = plugins.discover()
+    copied = plugins.Catalogue(found.methods, {name: tmp_path / file.parent.name / file.name for name, file in found.files.items()})
+    monkeypatch.setattr(plugins, "package_folders", lambda package: folders[package])
+    monkeypatch.setattr(grid, "discover", lambda files: copied)
+    monkeypatch.setattr(backbones, "names", lambda: ["tiny"])
+    monkeypatch.setattr(backbones, "load", lambda name: TinyBackbone)
+    monkeypatch.setattr(tasks, "names", lambda: ["tiny"])
+    monkeypatch.setattr(tasks, "load", lambda name: TinyTask())
+
+    def keys(**settings: object) -> dict[str, str]:
+        for cached in (plugins.source_hash, plugins.source_files, plugins._imported):
+            cached.cache_clear()
+        return {job.cell.method: job.key for job in grid.cells(Settings(**{"seeds": [0], **settings}))}
+
+    yield keys
+    for cached in (plugins.source_hash, plugins.source_files, plugins._imported):
+        cached.cache_clear()
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_changed_method_file_changes_its_own_keys_only(tiny: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+    before = tiny()
+    assert len(before) >= 10 and before == tiny()
+    (tmp_path / "methods/apt.py").open("a").write("# changed\n")
+    assert changed(before, tiny()) == {"apt"}
+
+
+def test_everything_a_result_depends_on_is_in_its_key(tiny: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    before, every = tiny(), set(tiny())
+    assert changed(before, tiny(seeds=[1])) == changed(before, tiny(epochs=2)) == changed(before, tiny(profile="paper")) == every
+    monkeypatch.setattr(tune, "learning_rate", lambda backbone, task, method, **rest: 0.5 if method == "lora" else 0.25)
+    tuned = tiny()
+    monkeypatch.setattr(tune, "learning_rate", lambda backbone, task, method, **rest: 0.125 if method == "lora" else 0.25)
+    assert changed(tuned, tiny()) == {"lora"}
+    others = ((grid, "PROTOCOL", -1), (TinyTask, "data_hash", lambda task: "other"), (grid, "weights_hash", lambda backbone: "other"),
+              (grid, "versions", lambda names: {"torch": "0"}))  # fmt: skip
+    for owner, name, value in others:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            assert changed(tuned | {"lora": ""}, tiny()) == every, name
+
+
+def test_reasons_for_not_running_come_with_the_cell(tiny: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    lora = plugins.discover().get("lora")
+    monkeypatch.setattr(lora, "not_applicable", lambda self, backbone, task: f"{backbone.name} has no {task}")
+
+    def unreachable(*args: object) -> str:
+        raise UserError("no such data; set PETLBENCH_MIRROR")
+
+    def refusals(**settings: object) -> dict[str, object]:
+        return {job.cell.method: job.refusal for job in grid.cells(Settings(methods=["lora", "head"], seeds=[0], **settings))}
+
+    assert refusals() == {"head": None, "lora": ("n/a", "tiny has no tiny")}
+    monkeypatch.setattr(TinyTask, "data_hash", unreachable)
+    assert refusals(profile="paper")["head"] == ("missing", "no such data; set PETLBENCH_MIRROR")
+    with pytest.raises(UserError, match="no such data"):
+        refusals()
+
+
+def test_unknown_names_are_refused_with_the_nearest(tiny: Callable[..., dict[str, str]]) -> None:
+    for kind, wrong, right in (("method", "lroa", "lora"), ("task", "tyni", "tiny"), ("backbone", "tyny", "tiny")):
+        with pytest.raises(UserError, match=f"unknown {kind} '{wrong}'; did you mean '{right}'"):
+            tiny(**{f"{kind}s": [wrong]})
+
+
+def test_costs_of_the_grid_one_for_each_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [fakes.job("das", seed, searches=True) for seed in range(3)] + [fakes.job("lora", seed) for seed in range(2)]
+    plans = [{"skipped": [1]}, {"skipped": [2]}, {"skipped": [1]}, None, None]
+    records = {job.key: job.record("ok", metrics={"accuracy": 1.0}, plan=plan) for job, plan in zip(jobs, plans)}
+    found = grid.cost_tasks(jobs, records, Settings())
+    assert [(task.job.cell.method, task.plan) for task in found] == [("das", {"skipped": [1]}), ("das", {"skipped": [2]}), ("lora", None)]
+    records["das-1"] = jobs[1].record("failed", reason="no")
+    assert len(grid.cost_tasks(jobs, records, Settings())) == 2
