@@ -25,6 +25,7 @@ from suite.backbones.vilt import ViLT
 from suite.core import Backbone, seed_everything
 from suite.data import corpus, text, wording, world
 from suite.probe import held_out, pixels
+from suite.record import UserError
 from suite.stem import warm_up
 
 WORDS, MATCH = range(2)
@@ -36,7 +37,7 @@ class Plan:
     """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`;
     the learning rate falls linearly over the last `decay` steps; a killed run goes on from the last multiple of `save`."""
 
-    steps: int = 7_000
+    steps: int = 8_000
     stem_steps: int = 800
     ranks: int = 2
     scenes: int = 32
@@ -45,7 +46,7 @@ class Plan:
     lr: float = 3e-3
     muon_lr: float = 2e-2
     warmup: int = 200
-    decay: int = 2_500
+    decay: int = 3_000
     hide: float = 0.35
     stages: tuple[int, int] = (300, 1_000)
     save: int = 500
@@ -170,7 +171,7 @@ def train(plan: Plan, rank: int, state_path: Path, log: Path | None = None) -> B
     parameters = [p for p in backbone.parameters() if p.requires_grad]
     if not state_path.is_file():
         warm_up(backbone, plan.stem_steps, plan.seed)
-    first, start = restore(state_path, backbone, optims), time.time()
+    first, start = restore(state_path, plan, backbone, optims), time.time()
     for step in range(first, plan.steps):
         for optim, base in zip(optims, (plan.muon_lr, plan.lr)):
             for group in optim.param_groups:
@@ -186,7 +187,7 @@ def train(plan: Plan, rank: int, state_path: Path, log: Path | None = None) -> B
                 pace = (time.time() - start) / (step + 1 - first)
                 print(step + 1, *(f"{x:.3f}" for x in seen.tolist()), f"{pace:.3f}s", file=out, flush=True)
         if rank == 0 and (step + 1) % plan.save == 0:
-            save_state(state_path, step + 1, backbone, optims)
+            save_state(state_path, step + 1, plan, backbone, optims)
     return backbone
 
 
@@ -202,18 +203,22 @@ def average(parameters: list[nn.Parameter], ranks: int) -> None:
         p.grad.copy_(part.view_as(p))
 
 
-def save_state(path: Path, step: int, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> None:
+def save_state(path: Path, step: int, plan: Plan, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> None:
     """Write what a killed run needs, atomically."""
     draft = path.with_suffix(".tmp")
-    torch.save({"step": step, "model": backbone.state_dict(), "optims": [o.state_dict() for o in optims]}, draft)
+    state = {"step": step, "plan": asdict(plan), "model": backbone.state_dict(), "optims": [o.state_dict() for o in optims]}
+    torch.save(state, draft)
     os.replace(draft, path)
 
 
-def restore(path: Path, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> int:
-    """Load the state file if it is there; the step to go on with."""
+def restore(path: Path, plan: Plan, backbone: Backbone, optims: list[torch.optim.Optimizer]) -> int:
+    """Load the state file if it is there; the step to go on with. Raises UserError where it is of another plan or architecture."""
     if not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
+    shapes = [{name: tensor.shape for name, tensor in model.items()} for model in (state["model"], backbone.state_dict())]
+    if state.get("plan") != asdict(plan) or shapes[0] != shapes[1]:
+        raise UserError(f"{path} is the state of another pre-training, by its plan or its architecture: remove it to start anew")
     backbone.load_state_dict(state["model"])
     for optim, saved in zip(optims, state["optims"]):
         optim.load_state_dict(saved)
@@ -259,11 +264,13 @@ def finish(plan: Plan, folder: Path) -> dict[str, float]:
 
 
 def main(plan: Plan = Plan(), folder: Path = Path(tempfile.gettempdir()) / "petlbench-pretrain") -> None:
-    """Tokenizer, training, scores, card. A killed run goes on from its last state in `folder`."""
+    """Tokenizer, training, scores, card. A killed run goes on from its last state in `folder`. Raises UserError like `restore`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rendezvous").unlink(missing_ok=True)
     if not text.PATH.is_file():
         make_tokenizer()
+    fresh = ViLT.build("mini", pretrained=False)
+    restore(folder / "state.pt", plan, fresh, optimizers(fresh, plan))  # a foreign state is refused here: errors of processes are long
     mp.start_processes(worker, (plan, folder), nprocs=plan.ranks, start_method="spawn")
     for name, score in finish(plan, folder).items():
         print(f"{name:24} {score:6.2f} %")

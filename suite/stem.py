@@ -28,7 +28,8 @@ def centres(scenes: world.Scenes, side: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def warm_up(backbone: Backbone, steps: int, seed: int, scenes: int = 96, lr: float = 2e-3) -> list[float]:
-    """Train the stem in place, seeded, without other processes; percent of shapes named right in each tenth of the steps."""
+    """Train the stem in place, seeded, without other processes; percent of shapes named right in each tenth of the steps,
+    or in each step where there are fewer than ten."""
     stem = backbone.model.embeddings.patch_embeddings.projection
     seed_everything(seed)
     head = nn.Sequential(nn.LayerNorm(backbone.width), nn.Linear(backbone.width, sum(CLASSES)))
@@ -47,4 +48,4 @@ def warm_up(backbone: Backbone, steps: int, seed: int, scenes: int = 96, lr: flo
             group["lr"] = lr * min(1.0, (steps - step) / (0.3 * steps))
         optimizer.step()
         right.append(float((scores[0].argmax(1) == values[:, 0]).float().mean()))
-    return [round(100 * float(part.mean()), 1) for part in np.array_split(right, 10)]
+    return [round(100 * float(part.mean()), 1) for part in np.array_split(right, 10) if len(part)]

@@ -18,7 +18,7 @@ from suite.backbones.vilt import ViLT
 from suite.core import seed_everything
 from suite.data import corpus, text, wording, world
 from suite.data.facts import ATTRIBUTES
-from suite.pretrain import ANSWER, MATCH, WORDS, Plan, Texts
+from suite.pretrain import MATCH, WORDS, Plan, Texts
 from suite.record import UserError
 from tests import reading
 
@@ -52,7 +52,7 @@ def test_objects_come_in_stage_by_stage() -> None:
 
 def test_chunks_keep_every_text_once_and_cut_padding_only(batch: Texts) -> None:
     def rows(part: Texts) -> list[tuple]:
-        cells = zip(part.ids, part.target, part.fits, part.lengths, part.image, part.kind, part.label)
+        cells = zip(part.ids, part.target, part.fits, part.lengths, part.image, part.kind, part.truth)
         return [(*i[:n], *t[:n], *f[:n], n, *rest) for i, t, f, n, *rest in cells]
 
     parts = batch.chunks(3)
@@ -81,16 +81,12 @@ def test_the_rate_of_hiding_is_kept(batch: Texts) -> None:
     assert 0.25 < (batch.target >= 0)[long].sum() / content[long].sum() < 0.45
 
 
-def test_labels_are_truths_and_answers(batch: Texts) -> None:
-    rng, vocabulary = random.Random(1), text.tokenizer().get_vocab()
+def test_every_text_keeps_its_kind_and_truth(batch: Texts) -> None:
+    rng = random.Random(1)
     scenes = world.scenes("test-pretrain", 60, (1, 3))
     samples = [corpus.sample(scenes.objects(i), k == 0, rng) for i in range(60) for k in range(4)]
-    assert set(batch.kind.tolist()) == {WORDS, MATCH, ANSWER}
-    for sample, kind, label in zip(samples, batch.kind, batch.label):
-        if kind == MATCH:
-            assert label == sample.truth
-        if kind == ANSWER:
-            assert label == vocabulary[sample.answer]
+    assert batch.kind.tolist() == [pretrain.KINDS[sample.kind] for sample in samples] and set(batch.kind.tolist()) == {WORDS, MATCH}
+    assert batch.truth.tolist() == [sample.truth for sample in samples] and not batch.truth.all()
 
 
 def test_marks_are_taken_out_and_noted() -> None:
@@ -106,9 +102,9 @@ def test_words_are_judged_in_matching_texts_alone(batch: Texts) -> None:
     content = pretrain.content_ids()[batch.ids]
     judged = batch.fits >= 0
     assert not (batch.ids == text.UNK).any() and not judged[batch.kind != MATCH].any() and not judged[~content].any()
-    true = (batch.kind == MATCH) & (batch.label == 1)
+    true = (batch.kind == MATCH) & (batch.truth == 1)
     assert (batch.fits[true] == np.where(content[true], 1, -1)).all()
-    false = (batch.kind == MATCH) & (batch.label == 0)
+    false = (batch.kind == MATCH) & (batch.truth == 0)
     assert ((batch.fits[false] == 0).any(1) == judged[false].any(1)).all() and (batch.fits[false] == 0).any()
 
 
@@ -133,12 +129,18 @@ def test_warming_up_is_seeded_and_changes_the_stem_alone() -> None:
     assert {k.rsplit(".", 2)[0] for k in cold if not torch.equal(cold[k], one[k])} == {"model.embeddings.patch_embeddings.projection"}
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_short_warm_up_scores_each_of_its_steps() -> None:
+    backbone = ViLT.build("mini", pretrained=False)
+    assert [len(stem.warm_up(backbone, steps, 0, scenes=2)) for steps in (0, 3, 12)] == [0, 3, 10]
+
+
 def test_a_step_draws_scenes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     names, drawn, backbone = [], world.scenes, ViLT.build("mini", pretrained=False)
     monkeypatch.setattr(world, "scenes", lambda name, *rest: names.append(name) or drawn(name, *rest))
     losses = [pretrain.step_gradients(backbone, TINY, step, rank) for step, rank in ((0, 0), (0, 1), (1, 0))]
     assert len(set(names)) == 3 and all(name.startswith("pretrain/") for name in names)
-    assert all(loss.isfinite().all() for loss in losses)
+    assert all(loss.shape == (4,) and loss.isfinite().all() for loss in losses)
 
 
 def test_every_matrix_and_vector_has_one_optimiser() -> None:
@@ -165,6 +167,23 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, monkeypatch: py
     assert steps == [0, 1, 2, 3, 2, 3]
     assert same_state(whole, resumed)
     assert not same_state(whole, pretrain.train(replace(TINY, seed=1), 0, tmp_path / "other.pt").state_dict())
+
+
+@pytest.mark.parametrize("what", ["plan", "no plan", "architecture"])
+def test_a_foreign_state_is_refused_before_processes_start(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain.mp, "start_processes", lambda *args, **kwargs: pytest.fail("started"))
+    backbone, path = ViLT.build("mini", pretrained=False), tmp_path / "state.pt"
+    optims = pretrain.optimizers(backbone, TINY)
+    pretrain.save_state(path, 2, TINY, backbone, optims)
+    assert pretrain.restore(path, TINY, backbone, optims) == 2
+    state = torch.load(path, weights_only=True)
+    if what == "architecture":
+        state["model"]["model.pooler.dense.bias"] = torch.zeros(97)
+    elif what == "no plan":
+        del state["plan"]
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"state\.pt is the state of another pre-training"):
+        pretrain.main(replace(TINY, steps=6) if what == "plan" else TINY, tmp_path)
 
 
 def test_final_weights_are_shipped_with_a_card_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

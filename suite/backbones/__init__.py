@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.record import UserError
+from suite.names import unknown
 
 if TYPE_CHECKING:
     from suite.core import Backbone
@@ -23,6 +22,5 @@ def names() -> list[str]:
 def load(name: str) -> type[Backbone]:
     """The class of backbone `name`. Raises UserError for an unknown name."""
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
-        raise UserError(f"unknown backbone {name!r}; did you mean {close[0]!r}?")
+        raise unknown("backbone", name, names())
     return import_module(f"suite.backbones.{name}").BACKBONE

@@ -14,6 +14,12 @@ from torch import Tensor
 from suite.record import UserError
 
 FOLDER = Path(__file__).parents[1] / "weights"
+TOKENIZER = FOLDER / "tokenizer.json"
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def path_of(name: str) -> Path:
@@ -22,22 +28,25 @@ def path_of(name: str) -> Path:
 
 
 def save(tensors: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
-    """Write tensors and their card; the card's `sha256` is filled in."""
+    """Write tensors and their card; the card's `sha256` and the shipped tokenizer's are filled in."""
     save_file({key: tensor.detach().contiguous().clone() for key, tensor in tensors.items()}, path)
-    card = {**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    card = {**card, "sha256": sha256(path), "tokenizer_sha256": sha256(TOKENIZER)}
     path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file. Raises UserError where it or its card is missing, or its sha256 is not the card's."""
+    """The tensors of a weight file. Raises UserError where it or its card is missing, or its sha256 or the tokenizer's is not the card's."""
     card = path.with_suffix(".json")
     for file in (path, card):
         if not file.is_file():
             raise UserError(f"weight file {file.name} is missing from {file.parent}")
-    wanted = json.loads(card.read_text()).get("sha256")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != wanted:
-        raise UserError(f"weight file {path.name} is damaged: its sha256 is {found}, the card says {wanted}")
+    try:
+        wanted = json.loads(card.read_text())
+    except ValueError as error:
+        raise UserError(f"weight card {card.name} is damaged: {error}") from None
+    for file, key in ((path, "sha256"), (TOKENIZER, "tokenizer_sha256")):
+        if (found := sha256(file)) != wanted.get(key):
+            raise UserError(f"{file.name} is damaged or another version: its sha256 is {found}, the card {card.name} says {wanted.get(key)}")
     return load_file(path)
 
 

@@ -7,7 +7,6 @@ image patches keep their order and every site can be reached. Texts that share a
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,12 +19,9 @@ from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
 from suite.backbones import shipped
 from suite.core import Backbone, Batch, Features, Kind, Site
+from suite.data.text import tokenizer
 from suite.layers import Attention, FeedForward, Layer, Sequence, SubLayer
 from suite.record import UserError
-
-TOKENIZER = shipped.FOLDER / "tokenizer.json"
-VOCABULARY = 320
-"""Word pieces of a mini backbone while no tokenizer is shipped."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Preset:
     """A size. config: for ViltConfig. stem: channels of the stride-2 convolutions before the width (none: one linear patch map).
 
     length: tokens of the usual input. class_id: vocabulary index of [CLS]. checkpoint: shipped file or hub repository.
-    word_std, position_std: deviations of freshly initialised word and image position embeddings.
+    word_std, position_std: deviations of freshly initialised word and image position embeddings. papers: see `papers_input`.
     """
 
     config: dict[str, Any]
@@ -43,6 +39,7 @@ class Preset:
     checkpoint: str
     word_std: float
     position_std: float
+    papers: tuple[int, int, int] | None = None
 
 
 PRESETS = {
@@ -55,7 +52,7 @@ PRESETS = {
     ),
     "paper": Preset(
         config={"modality_type_vocab_size": 3}, stem=(), length=241, class_id=101, checkpoint="dandelin/vilt-b32-mlm", word_std=0.02,
-        position_std=0.02,
+        position_std=0.02, papers=(40, 320, 640),
     ),
 }  # fmt: skip
 
@@ -101,7 +98,7 @@ class ViLT(Backbone):
 
     @classmethod
     def _fresh(cls, preset: str, size: Preset) -> ViLT:
-        config = ViltConfig(**({"vocab_size": _vocabulary()} | size.config if size.stem else size.config))
+        config = ViltConfig(**({"vocab_size": tokenizer().get_vocab_size()} | size.config if size.stem else size.config))
         model = ViltModel(config)
         embeddings = model.embeddings
         nn.init.normal_(embeddings.text_embeddings.word_embeddings.weight, std=size.word_std)
@@ -146,6 +143,10 @@ class ViLT(Backbone):
     @property
     def width(self) -> int:
         return self.model.config.hidden_size
+
+    def papers_input(self) -> tuple[int, int, int] | None:
+        """papers.md section 1: 40 text tokens, 200 patches (here 10 x 20) and the image class token make the 241."""
+        return PRESETS[self.preset].papers
 
     def sites(self, *kinds: Kind) -> list[Site]:
         found = [Site("sequence", "sequence", "fused", 0, self.width, "before", self.sequence, self, {}, self.length)]
@@ -244,10 +245,6 @@ def _stem(channels: tuple[int, ...]) -> nn.Sequential:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)
     return nn.Sequential(*(part for c in inner for part in (c, nn.GroupNorm(8, c.out_channels), nn.GELU())), last)
-
-
-def _vocabulary() -> int:
-    return len(json.loads(TOKENIZER.read_text())["model"]["vocab"]) if TOKENIZER.is_file() else VOCABULARY
 
 
 def _first_line(error: BaseException) -> str:
