@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import numpy as np
 
-from suite.data.facts import RELATIONS, Claim, Compare, Count, Exists, Relation, anything, ask, describe, draw, number, some_keys
+from suite.data.facts import ATTRIBUTES, RELATIONS, Claim, Compare, Count, Exists, Relation, ask, describe, draw, some_keys
 from suite.data.wording import NUMBERS, phrase, pick, value
 from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, Object, Scenes
 
@@ -75,6 +76,11 @@ _PAIR = {
     "more": ("the left picture has more shapes than the right picture",),
     "fewer": ("the left picture has fewer shapes than the right picture",),
 }
+Values = tuple[int, ...]
+
+_KINDS = ("left", "right", "both", "neither", "left", "right", "both")
+_KEYS = {keys: set(product(*(range(len(ATTRIBUTES[key])) for key in keys))) for keys in (("shape",), ("colour",), ("colour", "shape"))}
+"""Attributes of a description, and all their values."""
 
 
 def statements(left: Scenes, right: Scenes, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
@@ -85,16 +91,23 @@ def statements(left: Scenes, right: Scenes, rng: np.random.Generator) -> tuple[l
 
 
 def _statement(left: list[Object], right: list[Object], rng: random.Random) -> tuple[str, bool]:
+    """Truth, kind and attributes are drawn apart, of those that can be true and can be false here: the template does not tell the truth."""
     truth = rng.random() < 0.5
-    while True:
-        kind = rng.choice(("left", "right", "both", "neither", "left", "right", "both", "more", "fewer"))
-        keys = rng.choice((("shape",), ("colour",), ("colour",), ("shape",), ("colour", "shape")))
-        what = describe(rng.choice(left + right), keys) if rng.random() < 0.8 else anything(rng, keys)
-        a, b = number(left, what) > 0, number(right, what) > 0
-        held = {"left": a and not b, "right": b and not a, "both": a and b, "neither": not a and not b,
-                "more": len(left) > len(right), "fewer": len(left) < len(right)}[kind]
-        if held == truth:
-            return pick(_PAIR[kind], rng, d=phrase(what)), truth
+    values = {(kind, keys): _values(kind, keys, left, right) for kind, keys in product(_KINDS, _KEYS)}
+    open_keys = {kind: [keys for keys in _KEYS if all(values[kind, keys])] for kind in _KINDS}
+    kind = rng.choice([kind for kind in _KINDS if open_keys[kind]] + ["number"] * 2 * (len(left) != len(right)))
+    if kind == "number":
+        return pick(_PAIR["more" if (len(left) > len(right)) == truth else "fewer"], rng), truth
+    keys = rng.choice(open_keys[kind])
+    what = dict(zip(keys, rng.choice(values[kind, keys][truth])))
+    return pick(_PAIR[kind], rng, d=phrase(what)), truth
+
+
+def _values(kind: str, keys: tuple[str, ...], left: list[Object], right: list[Object]) -> tuple[list[Values], list[Values]]:
+    """Values of the attributes with which the statement is false, and is true; false ones are of an object where there is such a one."""
+    one, two = ({tuple(getattr(obj, key) for key in keys) for obj in objs} for objs in (left, right))
+    true = {"left": one - two, "right": two - one, "both": one & two, "neither": _KEYS[keys] - one - two}[kind]
+    return sorted((one | two) - true or _KEYS[keys] - true), sorted(true)
 
 
 def captions(scenes: Scenes, rng: np.random.Generator) -> list[str]:

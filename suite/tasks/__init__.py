@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from suite.record import UserError
+from suite.names import unknown
 
 if TYPE_CHECKING:
     from suite.core import Task
@@ -25,6 +24,5 @@ def names() -> list[str]:
 def load(name: str) -> Task:
     """The task, one object a process: its data is made when first needed and kept. Raises UserError for an unknown name."""
     if name not in KINDS:
-        near = difflib.get_close_matches(name, KINDS, 1) or sorted(KINDS)
-        raise UserError(f"unknown task {name!r}; did you mean {near[0]!r}?")
+        raise unknown("task", name, KINDS)
     return importlib.import_module(f"suite.tasks.{KINDS[name]}").TASKS[name]()

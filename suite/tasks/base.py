@@ -74,6 +74,7 @@ class BaseTask:
     recipe: Recipe
     evaluation_batch: int = 128
     metric: ClassVar[str]
+    presets: ClassVar[tuple[str, ...]] = ("mini",)
     _splits: dict[str, Split] = field(default_factory=dict, init=False, repr=False)
 
     @property

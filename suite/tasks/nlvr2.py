@@ -45,7 +45,7 @@ class Nlvr2(Classification):
 
 
 def _world() -> Nlvr2:
-    return Nlvr2(WorldNlvr2("world-nlvr2", {"train": 500, "validation": 300, "test": 600}), Recipe(epochs=8, batch_size=32))
+    return Nlvr2(WorldNlvr2("world-nlvr2", {"train": 400, "validation": 300, "test": 600}), Recipe(epochs=8, batch_size=32))
 
 
 TASKS = {"world-nlvr2": _world}

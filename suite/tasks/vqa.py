@@ -45,7 +45,7 @@ def _world() -> Vqa:
 
 
 def _easy() -> Vqa:
-    return Vqa(EasyVqa("easy-vqa", {"train": 1000, "validation": 500, "test": 2000}), Recipe(epochs=6, batch_size=32))
+    return Vqa(EasyVqa("easy-vqa", {"train": 250, "validation": 500, "test": 2000}), Recipe(epochs=8, batch_size=32))
 
 
 TASKS = {"world-vqa": _world, "easy-vqa": _easy}
