@@ -22,5 +22,7 @@ class Adapter(Method):
     bottleneck: int | None = None
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        for site in backbone.sites("self", "cross", "ffn"):
+        sites = backbone.sites("self", "cross", "ffn")
+        self.resolve(bottleneck=[bottleneck_size(self.bottleneck, site) for site in sites])
+        for site in sites:
             site.attach("output", SequentialBottleneck(site.width, bottleneck_size(self.bottleneck, site), norm=False))

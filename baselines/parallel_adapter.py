@@ -23,6 +23,8 @@ class ParallelAdapter(Method):
     scale: float = 4.0
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        for site in backbone.sites("self", "cross"):
+        sites = backbone.sites("self", "cross")
+        self.resolve(bottleneck=[bottleneck_size(self.bottleneck, site) for site in sites])
+        for site in sites:
             position = "output" if site.norm == "before" else "after_norm"
             site.attach(position, ParallelBottleneck(site.width, bottleneck_size(self.bottleneck, site), scale=self.scale))

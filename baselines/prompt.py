@@ -19,7 +19,9 @@ class ShallowPrompt(Method):
     length: int | None = None
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        for site in backbone.sites("sequence"):
+        sites = backbone.sites("sequence")
+        self.resolve(length=[prompt_length(self.length, site) for site in sites])
+        for site in sites:
             site.attach("insert.0", AppendedPrompt(prompt_length(self.length, site), site.width))
 
 
@@ -37,5 +39,7 @@ class DeepPrompt(Method):
     length: int | None = None
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        for site in backbone.sites("cross") or backbone.sites("self"):
+        sites = backbone.sites("cross") or backbone.sites("self")
+        self.resolve(length=[prompt_length(self.length, site) for site in sites])
+        for site in sites:
             site.attach("key_value", Prompt(prompt_length(self.length, site), site.width))

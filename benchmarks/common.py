@@ -24,7 +24,7 @@ def report(name: str, rows: list[dict[str, Any]]) -> None:
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
     RESULTS.mkdir(exist_ok=True)
-    content = {"machine": machine(), "cores": os.cpu_count(), "python": platform.python_version(), "rows": rows}
+    content = {"machine": machine("mini"), "cores": os.cpu_count(), "python": platform.python_version(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -16,7 +16,7 @@ def main() -> None:
     from suite.settings import Settings
 
     settings = Settings(methods=["apt"], tasks=["world-vqa"], seeds=list(range(CELLS)), epochs=EPOCHS)
-    origin = grid.Origin.here()
+    origin = grid.Origin.here("mini")
     work = [grid.CellTask(job, origin) for job in grid.cells(settings)]
     rows = []
     for workers in (1, 2):

@@ -78,6 +78,11 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     return Trainee(backbone, head, task, method).to(device)
 
 
+def device_for(preset: str) -> str:
+    """Where a backbone of this size runs: the paper's on a GPU where there is one, the small ones on the CPU, so that their bits last."""
+    return "cuda" if preset == "paper" and torch.cuda.is_available() else "cpu"
+
+
 def move(value: Any, device: torch.device | str) -> Any:
     """Every tensor of a batch (dataclass, tuple, list, dict) on `device`; the value itself where nothing has to move."""
     if isinstance(value, Tensor):
@@ -93,18 +98,21 @@ def move(value: Any, device: torch.device | str) -> Any:
 
 
 def parameter_groups(model: Trainee, recipe: Recipe, lr: float) -> list[dict[str, Any]]:
-    """Up to four groups: head or rest (learning rate), matrices or vectors (weight decay only on matrices)."""
+    """Up to four groups: head or rest (learning rate), with or without weight decay: biases and norms have none."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    exempt = _exempt(model)
     for name, parameter in model.trained().items():
-        groups.setdefault((name.startswith("head."), _decays(name, parameter)), []).append(parameter)
+        groups.setdefault((name.startswith("head."), id(parameter) not in exempt), []).append(parameter)
     return [
         {"params": parameters, "lr": lr * (recipe.head_multiplier if head else 1.0), "weight_decay": recipe.weight_decay if decays else 0.0}
         for (head, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and not name.endswith("bias")
+def _exempt(model: nn.Module) -> set[int]:
+    """Biases and weights of norms, by id; libraries have norms of their own, told by the name of their class."""
+    owned = ((module, name, p) for module in model.modules() for name, p in module.named_parameters(recurse=False))
+    return {id(p) for module, name, p in owned if name.endswith("bias") or "norm" in type(module).__name__.lower()}
 
 
 def optimizer(model: Trainee, recipe: Recipe, lr: float) -> torch.optim.AdamW:

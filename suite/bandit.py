@@ -20,6 +20,7 @@ class Bandit:
 
     def __init__(self, arms: int, rng: np.random.Generator, probability: Literal["sigmoid", "softmax"] = "sigmoid", rate: float = 1.0):
         self.preferences = np.zeros(arms)
+        self.rewards: list[list[float]] = [[] for _ in range(arms)]
         self.rng, self.probability, self.rate = rng, probability, rate
 
     def probabilities(self) -> np.ndarray:
@@ -52,9 +53,15 @@ class Bandit:
     def update(self, subsets: Sequence[Sequence[int]], rewards: Sequence[float]) -> None:
         """g_i += rate * (R_k - mean R) * p_i * (1 - p_i) for every subset k and arm i in it, p from before."""
         p = self.probabilities()
-        for subset, advantage in zip(subsets, np.asarray(rewards, float) - np.mean(rewards), strict=True):
+        for subset, reward in zip(subsets, rewards, strict=True):
+            advantage = reward - np.mean(rewards)
             for arm in subset:
+                self.rewards[arm].append(float(reward))
                 self.preferences[arm] += self.rate * advantage * p[arm] * (1 - p[arm])
+
+    def means(self) -> list[float | None]:
+        """Mean reward of the subsets that held each arm; None for an arm that was in none."""
+        return [sum(rewards) / len(rewards) if rewards else None for rewards in self.rewards]
 
     def best(self, k: int = 1) -> list[int]:
         """The k arms with the largest preferences, the lower index first among equals."""

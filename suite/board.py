@@ -31,7 +31,8 @@ class SeedResult(Strict):
 class Summary(Strict):
     """A method on a task, or its average over tasks: mean and half-width of the 95 % interval in percent, over n seeds.
 
-    p: Holm-adjusted, against the best of the column; tied: the best, or not told apart from it.
+    p: Holm-adjusted, against the best of the column; tied: the best, or not told apart from it. metrics: of a task, the means over
+    the seeds (percent) of what it measures beside its headline: retrieval's recalls.
     """
 
     status: Standing
@@ -42,6 +43,7 @@ class Summary(Strict):
     p: FiniteFloat | None = None
     tied: bool = False
     reason: str | None = None
+    metrics: dict[str, FiniteFloat] = {}
 
     def why(self) -> str:
         """What happened to the seeds without a result, equal fates together."""
@@ -56,7 +58,7 @@ class Summary(Strict):
 
 
 class TaskCosts(Strict):
-    """Of one task, averaged over the plans its seeds found. Parameters, MACs of one example, milliseconds."""
+    """Of one task, averaged over the plans its seeds found. Parameters, MACs of one example, milliseconds, bytes."""
 
     trainable: FiniteFloat
     trainable_all: FiniteFloat
@@ -64,18 +66,19 @@ class TaskCosts(Strict):
     macs: FiniteFloat
     extra_macs: FiniteFloat
     macs_merged: FiniteFloat | None = None
+    peak_memory: FiniteFloat | None = None
     unmerged: dict[str, Interval] = {}
     merged: dict[str, Interval] = {}
 
     @classmethod
     def of(cls, cost: Cost) -> TaskCosts:
-        shared = cost.model_dump(include=set(COUNTS))
+        shared = cost.model_dump(include={*COUNTS, "peak_memory"})
         latency = cost.latency
         return cls(**shared, unmerged=latency.unmerged if latency else {}, merged=(latency.merged or {}) if latency else {})
 
     @classmethod
     def mean(cls, costs: Sequence[TaskCosts]) -> TaskCosts:
-        """Field by field; a batch size or a merged figure that some lack is left out."""
+        """Field by field; what some lack (a batch size, a merged figure, the memory) is left out."""
 
         def mean(values: list[float | None]) -> float | None:
             return None if None in values else round(sum(values) / len(values), DIGITS)
@@ -86,7 +89,7 @@ class TaskCosts(Strict):
             ends = ("median", "low", "high")
             return {n: Interval(**{end: mean([getattr(s[n], end) for s in all_sizes]) for end in ends}) for n in sizes}
 
-        counts = {name: mean([getattr(c, name) for c in costs]) for name in COUNTS}
+        counts = {name: mean([getattr(c, name) for c in costs]) for name in (*COUNTS, "peak_memory")}
         return cls(**counts, unmerged=latency("unmerged"), merged=latency("merged"))
 
 
@@ -121,13 +124,14 @@ class Flag(Strict):
 
 
 class Claim(Strict):
-    """A sentence of a paper and what became of it. by_task: the verdict on each task alone."""
+    """A sentence of a paper and what became of it. source: who says it; by_task: the verdict on each task alone."""
 
     method: str
     text: str
     verdict: Outcome
     detail: str
     by_task: dict[str, Outcome] = {}
+    source: str = ""
 
 
 class Section(Strict):

@@ -12,7 +12,7 @@ LEVEL_MARGIN = 2.0
 """Points within which two methods count as level, unless the claim brings its own `margin`."""
 
 COSTS = ("trainable", "trainable_all", "macs", "extra_macs")
-KEYS = {"text", "metric", "better", "than", "relation", "factor", "task", "margin", "every"}
+KEYS = {"text", "metric", "better", "than", "relation", "factor", "task", "margin", "every", "source"}
 
 
 def judge(
@@ -29,19 +29,20 @@ def judge(
     averaged over tasks (paired by example, clustered by image, with the seed deviation of each column): see stats.outcome.
     "At least level" (`>=`) allows `margin` points (LEVEL_MARGIN). With `"every": true` each task has to hold on its own: one
     against it decides, and all are needed for it. With `task`, only that task counts. A claim over tasks of which some have no
-    result is never reproduced. A claim that makes no sense is "not run", with the reason; it never breaks a report.
+    result is never reproduced. `source` says who claims it and how. A claim that makes no sense is "not run", with the reason; it
+    never breaks a report.
     """
-    text = str(claim.get("text", ""))
+    said = {"method": method, "text": str(claim.get("text", "")), "source": str(claim.get("source", ""))}
     wrong = _mistake(claim, columns)
     if wrong:
-        return Claim(method=method, text=text, verdict="not run", detail=wrong)
+        return Claim(**said, verdict="not run", detail=wrong)
     wanted = [c for c in columns if claim.get("task") in (None, c.task)]
     better, than = claim["better"], claim["than"]
     table: Mapping[tuple[str, str], Any] = costs if claim["metric"] in COSTS else runs
     there = [c for c in wanted if (better, c.task) in table and (than, c.task) in table]
     if not there:
         absent = sorted(m for m in {better, than} if not any((m, c.task) in table for c in wanted))
-        return Claim(method=method, text=text, verdict="not run", detail=f"no result of {' and '.join(absent) or 'both on one task'}")
+        return Claim(**said, verdict="not run", detail=f"no result of {' and '.join(absent) or 'both on one task'}")
     differences = {c.task: _differ(claim, c, table) for c in there}
     by_task = {task: _outcome(claim, d) for task, d in differences.items()}
     overall = average(list(differences.values()))
@@ -50,7 +51,7 @@ def judge(
     if missing and verdict == "reproduced":
         verdict = "inconclusive"
     detail = _detail(claim, overall, table, there) + (f"; {missing} of {len(wanted)} tasks have no result" if missing else "")
-    return Claim(method=method, text=text, verdict=verdict, detail=detail, by_task=by_task)
+    return Claim(**said, verdict=verdict, detail=detail, by_task=by_task)
 
 
 def _mistake(claim: Mapping[str, Any], columns: list[Column]) -> str | None:

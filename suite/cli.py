@@ -147,15 +147,20 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
 
 
 @app.command()
-def cost(method: str, backbone: str = "vilt", task: str = "world-vqa", profile: Profile = None) -> None:
+def cost(method: str, backbone: str = "vilt", task: str = "world-vqa", profile: Profile = None,
+         plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None) -> None:
     """Print what a method costs: parameters and multiply-accumulates, without training it."""
     settings = _settings(profile)
     from suite import tasks
-    from suite.cost import measure
+    from suite.cost import measure, plan_of
     from suite.plugins import configured, discover
 
     chosen = configured(discover().get(method), backbone, task)
-    result = measure(chosen, backbone, tasks.load(task), preset=settings.preset, latency=False, memory=False, profile=settings.profile)
+    found, line = plan_of(chosen, backbone, settings.preset, plan)
+    result = measure(chosen, backbone, tasks.load(task), preset=settings.preset, plan=found, latency=False, memory=False,
+                     profile=settings.profile)  # fmt: skip
+    if line:
+        typer.echo(line)
     for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):
         value = getattr(result, name)
         typer.echo(f"{name:14} {'none' if value is None else format(value, ','):>18}")

@@ -156,7 +156,8 @@ class _Builder:
     def _summary(self, method: str, task: str, p: float | None) -> Summary:
         seeds = self._seeds(method, task)
         reason = next((s.reason for s in seeds if s.reason), None)
-        return _estimate([s.value for s in seeds if s.value is not None], seeds, p, _standing(seeds), reason)
+        summary = _estimate([s.value for s in seeds if s.value is not None], seeds, p, _standing(seeds), reason)
+        return summary.model_copy(update={"metrics": _mean_metrics(self._ok(method, task))})
 
     def _averages(self, columns: Sequence[Column]) -> dict[str, Summary]:
         """Average over all tasks, by seed; a method that lacks a task has none, with the reason."""
@@ -216,6 +217,12 @@ def _estimate(values: Sequence[float], seeds: list[SeedResult], p: float | None,
     tied = p is not None and p >= TIED
     rounded = {"half": None if half is None else round(half, DIGITS), "p": None if p is None else round(p, DIGITS)}
     return Summary(status=status, mean=round(mean, DIGITS), n=n, seeds=seeds, tied=tied, reason=reason, **rounded)
+
+
+def _mean_metrics(records: Sequence[Record]) -> dict[str, float]:
+    """Every metric but the headline's that all of them have, averaged over them."""
+    names = set.intersection(*(set(r.metrics) - {r.metric} for r in records)) if records else set()
+    return {name: round(sum(r.metrics[name] for r in records) / len(records), DIGITS) for name in sorted(names)}
 
 
 def _mean_floors(columns: Sequence[Column]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -97,6 +98,10 @@ class Backbone(nn.Module):
         """D of `Features.pooled`."""
         raise NotImplementedError
 
+    def papers_input(self) -> tuple[int, int, int] | None:
+        """Text tokens, and height and width of the picture, that the papers count this preset on; None: a task's own examples."""
+        return None
+
     def sites(self, *kinds: Kind) -> list[Site]:
         """The sites of these kinds, in the order of the forward."""
         raise NotImplementedError
@@ -123,6 +128,8 @@ class Trial(Protocol):
     rng: np.random.Generator
     epochs: int
     steps_per_epoch: int
+    trace: dict[str, Any]
+    """What the search wants to be remembered, as plain JSON; stored in the record beside the plan, which holds what matters."""
 
     def train_step(self, choice: Any) -> float:
         """One optimiser step under `choice` on a fresh training batch; returns the loss."""
@@ -138,7 +145,7 @@ class Trial(Protocol):
 class Method:
     """One PETL method: hyper-parameters are dataclass fields, `attach` is the method. One file each.
 
-    Sizes that scale with the backbone are `None` by default and resolved in `attach` (design.md section 4).
+    Sizes that scale with the backbone are `None` by default and resolved in `attach`, which notes them by `resolve`.
     """
 
     name: ClassVar[str]
@@ -153,6 +160,15 @@ class Method:
         """Put the method's modules at the backbone's sites. The backbone comes frozen; modules come trainable."""
         raise NotImplementedError
 
+    def resolve(self, **sizes: Iterable[Any]) -> None:
+        """For `attach`: what fields came to, at each site; kept as the one value, or as the list of different ones."""
+        different = {name: list(dict.fromkeys(values)) for name, values in sizes.items()}
+        self._sizes = {name: values[0] if len(values) == 1 else values for name, values in different.items()}
+
+    def resolved(self) -> dict[str, Any]:
+        """All fields as plain JSON, with what the last `attach` resolved. The fields themselves stay as they were asked for."""
+        return dataclasses.asdict(self) | getattr(self, "_sizes", {})
+
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:
         """The reason why this method makes no sense there, or None."""
         return None
@@ -166,6 +182,10 @@ class Method:
         return False
 
     search: ClassVar[Callable[[Method, Trial], Plan] | None] = None
+
+    def example_plan(self, backbone: Backbone) -> Plan | None:
+        """A plan such as a search may find, for costs that are asked for before one; None: there is none."""
+        return None
 
     def choose(self, backbone: Backbone, choice: Any) -> None:
         """Make `choice` the active one of a backbone attached for search (plan=None)."""
@@ -190,10 +210,12 @@ class Recipe:
 class Task(Protocol):
     """A dataset with its splits, head, loss and metric. One file per kind of task.
 
-    metric: name of the headline number (percent) within `score`'s result. The test split is read once, at the end.
+    metric: name of the headline number (percent) within `score`'s result. presets: the backbone sizes that its pictures and texts
+    are made for. The test split is read once, at the end.
     """
 
     name: str
+    presets: tuple[str, ...]
     metric: str
     recipe: Recipe
     sizes: dict[str, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
+import json
 import platform
 import re
 import sys
@@ -17,10 +18,10 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from suite import macs
-from suite.assemble import Trainee, assemble, derive, move, optimizer
-from suite.core import Backbone, Batch, Method, Plan, Task, seed_everything
-from suite.record import Cost, Interval, Latency
+from suite import backbones, macs
+from suite.assemble import Trainee, assemble, derive, device_for, move, optimizer
+from suite.core import Backbone, Method, Plan, Task, seed_everything
+from suite.record import Cost, Interval, Latency, UserError
 
 BATCHES = (1, 32)
 SECONDS = 0.2
@@ -30,7 +31,10 @@ RUNS = (9, 200)
 
 
 class Bare(Method):
-    """Nothing attached: the backbone with its head, which extra MACs are counted against."""
+    """Nothing attached: the backbone with its head, which extra MACs are counted against.
+
+    Not the method `head`: that one is a plug-in, whose file may change or be broken without any other method's key changing.
+    """
 
     name, title = "bare", "Backbone and head"
 
@@ -42,22 +46,28 @@ def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan
             memory: bool = True, key: str = "", profile: str = "mini") -> Cost:
     """All costs on one batch of validation data, padded as training pads it. Weights are random: no cost depends on them.
 
-    MACs are of one example (one text with its pictures; a pair in retrieval), counted on the meta device. Single-threaded on a CPU.
+    MACs are of one example as it is timed (one text with pictures of its own; a pair in retrieval), on the meta device.
+    Single-threaded on a CPU.
+    Where the backbone has a `papers_input`, the batch is of that size, and latency and memory are measured on a GPU only: on a CPU
+    they take minutes a method and more memory than most have.
     """
-    batch = example(task)
-    count = len(_first(batch).input_ids)
+    batch, device = example(task), device_for(preset)
+    size = backbones.load(backbone_name).build(preset, pretrained=False, device="meta").papers_input()
+    if size:
+        batch = sized(batch, *size)
+        latency, memory = (wanted and device == "cuda" for wanted in (latency, memory))
+    one = rows(batch, 1)
 
     def build(of: Method, device: str) -> Trainee:
         return assemble(of, backbone_name, task, 0, preset=preset, plan=plan, pretrained=False, device=device).eval()
 
     def forward_macs(model: Trainee) -> int:
-        return macs.counted(lambda: model.loss(batch)) // count
+        return macs.counted(lambda: model.predict(one))
 
     model = build(method, "meta")
     total, bare = forward_macs(model), forward_macs(build(Bare(), "meta"))
     sizes = parameters(model)
     merged = forward_macs(model) if method.merge(model.backbone) else None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -66,7 +76,7 @@ def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan
     finally:
         torch.set_num_threads(threads)
     return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
-                extra_macs=total - bare, macs_merged=merged, latency=timed, peak_memory=peak, machine=machine())
+                extra_macs=total - bare, macs_merged=merged, latency=timed, peak_memory=peak, machine=machine(preset))
 
 
 def parameters(model: Trainee) -> dict[str, int]:
@@ -83,6 +93,44 @@ def example(task: Task) -> Any:
     return next(iter(task.batches("validation", derive("cost", 0), shuffle=True)))
 
 
+def sized(batch: Any, text: int, height: int, width: int) -> Any:
+    """The batch with as many examples and pictures, but texts of `text` tokens and blank pictures of height x width."""
+    if isinstance(batch, tuple):
+        return type(batch)(*(sized(part, text, height, width) for part in batch))
+    ids = batch.input_ids.new_zeros(len(batch.input_ids), text)
+    pixels = batch.pixels.new_zeros(1, 3, height, width).expand(len(batch.pixels), -1, -1, -1)
+    return dataclasses.replace(batch, input_ids=ids, text_mask=torch.ones_like(ids), pixels=pixels)
+
+
+def plan_of(method: Method, backbone_name: str, preset: str, given: str | None) -> tuple[Plan | None, str]:
+    """The plan to cost a method with, and a line that says where it is from ("" where the method does not search).
+
+    given: a JSON object, or the name of a file with one; without it the method's `example_plan`. Raises UserError where it is neither.
+    """
+    if method.search is None:
+        if given is not None:
+            raise UserError(f"{method.name} does not search: it takes no plan")
+        return None, ""
+    if given is not None:
+        return _read_plan(given), ""
+    plan = method.example_plan(backbones.load(backbone_name).build(preset, pretrained=False, device="meta"))
+    if plan is None:
+        return None, "without --plan: everything that the search chooses from"
+    return plan, f"without --plan, an example: {json.dumps(plan)}"
+
+
+def _read_plan(given: str) -> Plan:
+    try:
+        plan = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+    except OSError as error:
+        raise UserError(f"a plan is a JSON object or a file with one; cannot read {given[:80]}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"the plan {given[:80]} is no JSON: {error}") from error
+    if not isinstance(plan, dict):
+        raise UserError(f"the plan {given[:80]} is no JSON object")
+    return plan
+
+
 def rows(batch: Any, count: int) -> Any:
     """The first `count` examples, over again where there are fewer; each with a picture of its own. The padding stays."""
     if isinstance(batch, tuple):
@@ -91,10 +139,6 @@ def rows(batch: Any, count: int) -> Any:
     picture = chosen if batch.image_index is None else batch.image_index[chosen]
     return dataclasses.replace(batch, input_ids=batch.input_ids[chosen], text_mask=batch.text_mask[chosen], pixels=batch.pixels[picture],
                                image_index=None, labels=None, ids=None)
-
-
-def _first(batch: Any) -> Batch:
-    return batch[0] if isinstance(batch, tuple) else batch
 
 
 def timing(model: Trainee, batch: Any) -> Latency:
@@ -198,9 +242,9 @@ def _status(name: str) -> int:
     return 1024 * int(match[1])
 
 
-def machine() -> str:
-    """Model name of the GPU, else of the CPU."""
-    if torch.cuda.is_available():
+def machine(preset: str) -> str:
+    """Model name of the GPU or CPU that backbones of this size run on."""
+    if device_for(preset) == "cuda":
         return torch.cuda.get_device_name()
     if Path("/proc/cpuinfo").exists() and (match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)):
         return match[1].strip()

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import FiniteFloat, ValidationError
 from scipy import stats
 
+from suite.board import COUNTS
 from suite.record import Cell, Cost, Latency, Record, Strict, UserError
 from suite.stats import Noise, pooled
 from suite.store import write_atomic
@@ -21,27 +22,33 @@ FALSE_ALARM = 0.01
 SLOWER = 1.25
 
 
+AGAIN = "run again, then `petlbench accept`"
+
+
 class TaskReference(Strict):
-    """A method on a task. seeds: headline metric in percent by seed; examples: hash of the per-example file by seed; the counts
-    and latencies are one for each plan that the seeds found, in order and without repetition."""
+    """A method on a task. seeds: headline metric in percent by seed; examples: hash of the per-example file by seed; counts: the
+    values of each of `COUNTS` over the plans that the seeds found, in order and without repetition."""
 
     metric: str
     seeds: dict[str, FiniteFloat] = {}
     examples: dict[str, str | None] = {}
     not_applicable: str | None = None
-    trainable: list[int] = []
-    trainable_all: list[int] = []
-    macs: list[int] = []
+    counts: dict[str, list[int]] = {}
     latency: Latency | None = None
 
 
 class Reference(Strict):
-    """What a backbone reached when it was accepted: results/reference/<profile>-<backbone>.json."""
+    """What a backbone reached when it was accepted: results/reference/<profile>-<backbone>.json.
+
+    weights: hash of the backbone's weights; data: of each task's data.
+    """
 
     schema_version: int = 1
     profile: str
     backbone: str
     protocol: int
+    weights: str | None = None
+    data: dict[str, str] = {}
     commit: str | None = None
     machine: str = ""
     versions: dict[str, str] = {}
@@ -76,11 +83,12 @@ class Verdict(NamedTuple):
 def accept(records: Sequence[Record], costs: Sequence[Cost], folder: Path, grid: Sequence[Cell] = ()) -> list[Path]:
     """Write the reference of every backbone in the records; returns the files. Nothing else writes there.
 
-    Raises UserError where there is nothing to accept or a planned cell failed or is missing: a reference has no holes.
+    Raises UserError where there is nothing to accept, a planned cell failed or is missing, or a cost was not measured: a reference
+    has no holes.
     """
-    holes = [f"{cell}: {reason}" for cell, reason in _holes(records, grid)]
+    holes = [f"{cell}: {reason}" for cell, reason in _holes(records, costs, grid)]
     if holes:
-        raise UserError(f"cannot accept: {len(holes)} cells have no result, first {holes[0]}")
+        raise UserError(f"cannot accept: {len(holes)} cells have no result or no cost, first {holes[0]}")
     references = snapshots(records, costs)
     if not references:
         raise UserError("cannot accept: no results")
@@ -95,10 +103,11 @@ def accept(records: Sequence[Record], costs: Sequence[Cost], folder: Path, grid:
 def check(records: Sequence[Record], costs: Sequence[Cost], folder: Path, grid: Sequence[Cell] = ()) -> Verdict:
     """Compare every backbone of the grid (of the records, where there is no grid) with its reference in `folder`.
 
-    Fails on: a method whose mean over its cells dropped beyond the noise; any change of trained parameters or MACs; cells that
-    failed or are missing; a protocol that changed; nothing measured. Raises UserError where a reference is damaged.
+    Fails on: a method whose mean over its cells dropped beyond the noise; any change of parameters or MACs; cells that failed, are
+    missing or have no cost; seeds of the reference that are gone; a protocol, weights or data that changed; nothing measured.
+    Raises UserError where a reference is damaged.
     """
-    lines = [Line("fail", f"{cell}: {reason}") for cell, reason in _holes(records, grid)]
+    lines = [Line("fail", f"{cell}: {reason}") for cell, reason in _holes(records, costs, grid)]
     fresh = {(r.profile, r.backbone): r for r in snapshots(records, costs)}
     wanted = sorted({(c.profile, c.backbone) for c in grid} or fresh)
     paths = {pair: folder / f"{pair[0]}-{pair[1]}.json" for pair in wanted}
@@ -139,9 +148,11 @@ def _snapshot(records: Sequence[Record], costs: Sequence[Cost]) -> Reference:
     for (method, task), group in sorted(pairs.items()):
         mine = [c for c in costs if (c.method, c.task) == (method, task)]
         methods.setdefault(method, {})[task] = _task_reference(group, mine)
-    source = next((r.provenance for r in records if r.provenance), None)
+    sources = {r.cell.task: r.provenance for r in records if r.provenance}
+    source = next(iter(sources.values()), None)
     return Reference(
         profile=records[0].cell.profile, backbone=records[0].cell.backbone, protocol=records[0].protocol, methods=methods,
+        weights=source.weights_hash if source else None, data={task: found.data_hash for task, found in sources.items()},
         commit=source.commit if source else None, machine=source.machine if source else "",
         versions=dict(sorted(source.versions.items())) if source else {},
     )  # fmt: skip
@@ -149,20 +160,26 @@ def _snapshot(records: Sequence[Record], costs: Sequence[Cost]) -> Reference:
 
 def _task_reference(records: Sequence[Record], costs: Sequence[Cost]) -> TaskReference:
     ok = sorted((r for r in records if r.status == "ok"), key=lambda r: r.cell.seed)
-    planned = sorted((c for c in costs if any(c.plan == r.plan for r in ok)), key=lambda c: c.key) or list(costs)
-    counts = {name: sorted({getattr(c, name) for c in planned}) for name in ("trainable", "trainable_all", "macs")}
+    planned = sorted((c for c in costs if any(c.plan == r.plan for r in ok)), key=lambda c: c.key)
+    counts = {name: sorted({value for c in planned if (value := getattr(c, name)) is not None}) for name in COUNTS}
     return TaskReference(
         metric=records[0].metric, seeds={str(r.cell.seed): r.metrics[r.metric] for r in ok},
         examples={str(r.cell.seed): r.examples for r in ok}, not_applicable=None if ok else records[0].reason,
-        latency=next((c.latency for c in planned if c.latency), None), **counts,
+        latency=next((c.latency for c in planned if c.latency), None), counts=counts,
     )  # fmt: skip
 
 
-def _holes(records: Sequence[Record], grid: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
-    """Planned cells without a result, and why; "n/a" is a result."""
+def _holes(records: Sequence[Record], costs: Sequence[Cost], grid: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+    """Planned cells without a result or without the cost of their plan, and why; "n/a" is a result."""
+    measured: dict[tuple[str, ...], list[Any]] = {}
+    for cost in costs:
+        measured.setdefault((cost.profile, cost.backbone, cost.task, cost.method), []).append(cost.plan)
     for record in sorted(records, key=lambda r: str(r.cell)):
+        cell = record.cell
         if record.status in ("failed", "missing"):
-            yield record.cell, f"{record.status}: {record.reason}"
+            yield cell, f"{record.status}: {record.reason}"
+        elif record.status == "ok" and record.plan not in measured.get((cell.profile, cell.backbone, cell.task, cell.method), ()):
+            yield cell, "its cost was not measured"
     seen = {r.cell for r in records}
     yield from ((cell, "missing: not run, or its result is stale") for cell in grid if cell not in seen)
 
@@ -171,8 +188,8 @@ def compare(fresh: Reference, old: Reference, tests: int) -> list[Line]:
     """All findings on one backbone. A method is compared over the tasks that both have. tests: methods on the whole board,
     over which false alarms are kept rare."""
     name = f"{fresh.profile}-{fresh.backbone}"
-    if fresh.protocol != old.protocol:
-        return [Line("fail", f"{name}: protocol {fresh.protocol}, the reference has {old.protocol}: run again, then accept")]
+    if other := [Line("fail", f"{name}: {text}: {AGAIN}") for text in _other_ground(fresh, old)]:
+        return other
     lines = [Line("note", f"{name}: {m} is new, not in the reference") for m in sorted(set(fresh.methods) - set(old.methods))]
     for method, tasks in sorted(old.methods.items()):
         for task, reference in sorted(tasks.items()):
@@ -183,24 +200,39 @@ def compare(fresh: Reference, old: Reference, tests: int) -> list[Line]:
     return [*lines, *_compare_means(name, fresh, old, shared, tests)]
 
 
+def _other_ground(fresh: Reference, old: Reference) -> Iterator[str]:
+    """What makes numbers incomparable."""
+    if fresh.protocol != old.protocol:
+        yield f"protocol {fresh.protocol}, the reference has {old.protocol}"
+    if fresh.weights != old.weights:
+        yield f"the weights of {old.backbone} changed"
+    for task in sorted(set(fresh.data) & set(old.data)):
+        if fresh.data[task] != old.data[task]:
+            yield f"the data of {task} changed"
+
+
 def _shared(fresh: Mapping[str, TaskReference], old: Mapping[str, TaskReference]) -> list[str]:
     return sorted(t for t in set(fresh) & set(old) if fresh[t].seeds and old[t].seeds)
 
 
 def _compare_cells(name: str, new: TaskReference | None, old: TaskReference, fresh: Reference, reference: Reference) -> Iterator[Line]:
-    """What has to be there, and what must not change at all: presence, parameters, MACs; latency only warns."""
+    """What has to be there, and what must not change at all: presence, seeds, parameters, MACs; latency only warns."""
     if new is None or (old.seeds and not new.seeds):
         why = f"n/a: {new.not_applicable}" if new else "missing"
         yield Line("fail", f"{name}: in the reference, now {why}")
         return
-    if new.seeds and not old.seeds:
-        yield Line("note", f"{name}: n/a in the reference, now it has results")
+    if not old.seeds:
+        if new.seeds:
+            yield Line("note", f"{name}: n/a in the reference, now it has results")
+        return
+    if gone := sorted(set(old.seeds) - set(new.seeds), key=int):
+        yield Line("fail", f"{name}: no result of seed {', '.join(gone)}, which the reference has")
     if new.metric != old.metric:
         yield Line("fail", f"{name}: measures {new.metric}, the reference {old.metric}")
-    for count, label in (("trainable", "trained parameters"), ("trainable_all", "trained parameters with heads"), ("macs", "MACs")):
-        before, after = getattr(old, count), getattr(new, count)
-        if before and before != after:
-            yield Line("fail", f"{name}: {label} changed from {_list(before)} to {_list(after)}")
+    for count in COUNTS:
+        before, after = old.counts.get(count, []), new.counts.get(count, [])
+        if before != after:
+            yield Line("fail", f"{name}: {count} changed from {_list(before)} to {_list(after)}")
     if old.latency and new.latency and fresh.machine == reference.machine:
         for size in sorted(set(old.latency.unmerged) & set(new.latency.unmerged), key=int):
             before, after = old.latency.unmerged[size], new.latency.unmerged[size]
@@ -209,7 +241,7 @@ def _compare_cells(name: str, new: TaskReference | None, old: TaskReference, fre
 
 
 def _list(values: Sequence[int]) -> str:
-    return " and ".join(f"{v:,}" for v in values) or "not measured"
+    return " and ".join(f"{v:,}" for v in values) or "none"
 
 
 def _compare_means(name: str, fresh: Reference, old: Reference, shared: Mapping[str, list[str]], tests: int) -> Iterator[Line]:

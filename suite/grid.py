@@ -22,10 +22,10 @@ from suite.store import digest
 if TYPE_CHECKING:
     from suite.core import Backbone, Method, Task
 
-LIBRARIES = ("torch", "transformers")
+LIBRARIES = ("torch", "transformers", "peft")
 """Their versions are part of every key."""
 
-NOTED = ("petlbench", *LIBRARIES, "mmengine", "peft", "numpy", "datasets")
+NOTED = ("petlbench", *LIBRARIES, "mmengine", "numpy", "datasets")
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Origin:
     machine: str
 
     @classmethod
-    def here(cls) -> Origin:
-        """This checkout, this environment, this machine."""
+    def here(cls, preset: str) -> Origin:
+        """This checkout, this environment, the machine that backbones of this size run on."""
         from suite.cost import machine
 
         commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-        return cls(commit, None if changes is None else bool(changes), versions(NOTED), machine())
+        return cls(commit, None if changes is None else bool(changes), versions(NOTED), machine(preset))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Job:
     def record(self, status: Status, **content: Any) -> Record:
         """The record of this cell."""
         shared = {"key": self.key, "cell": self.cell, "title": self.title, "metric": self.metric, "claims": list(self.claims)}
-        return Record(**{"hyper_parameters": self.parameters | {"lr": self.lr}} | shared | content, status=status)
+        return Record(**{"hyper_parameters": {"method": self.parameters, "lr": self.lr}} | shared | content, status=status)
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
@@ -105,7 +105,7 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     from suite import backbones, tasks
 
     catalogue = discover(files)
-    names = chosen("method", settings.methods, list(catalogue.methods))
+    names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
     wanted_tasks = chosen("task", settings.tasks, tasks.names())
     wanted_backbones = chosen("backbone", settings.backbones, backbones.names())
     found: list[Job] = []
@@ -148,12 +148,16 @@ class _Data:
         self.name, self.lack, self.task = name, None, tasks.load(name)
         self.source = source_hash(Path(inspect.getfile(type(self.task))))
         self.tokenizer = hashlib.sha256(TOKENIZER.read_bytes()).hexdigest() if TOKENIZER.is_file() else "missing"
+        self.hash, self.size = "missing", 0
+        if settings.preset not in self.task.presets:
+            self.lack = f"{name} has no data at the {settings.preset}'s size"
+            return
         try:
             self.hash, self.size = self.task.data_hash(), sequences(self.task)
         except UserError as error:
             if settings.profile != "paper":
                 raise
-            self.lack, self.hash, self.size = str(error), "missing", 0
+            self.lack = str(error)
 
 
 def sequences(task: Task) -> int:
@@ -210,7 +214,7 @@ def _refusal(method: Method, place: _Place, data: _Data) -> tuple[Status, str] |
         return "failed", f"not_applicable raised {one_line(error)}"
     if reason:
         return "n/a", reason
-    lack = place.lack or data.lack
+    lack = data.lack or place.lack
     return ("missing", lack) if lack else None
 
 
@@ -238,7 +242,7 @@ def cost_tasks(jobs: Sequence[Job], records: Mapping[str, Record], settings: Set
     """The costs of the grid on this machine: one for each method, backbone, task and plan that the records (by key) found."""
     from suite.cost import machine
 
-    here, found = machine(), {}
+    here, found = machine(settings.preset), {}
     for job in jobs:
         record = records.get(job.key)
         if record is None or (record.status != "ok" and (job.searches or record.status != "missing")):

@@ -11,15 +11,23 @@ from math import prod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 
 def counted(forward: Callable[[], Any]) -> int:
     """MACs of what `forward()` runs. The tensors have to be on the `meta` device: attention on a CPU is not counted by torch 2.13."""
     counter = FlopCounterMode(display=False)
-    with counter:
+    with counter, _Staying():
         forward()
     return counter.get_total_flops() // 2
+
+
+class _Staying(TorchFunctionMode):
+    """`.cpu()`, with which a task's `predict` ends, leaves a tensor where it is: there is nothing on the meta device to copy."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.cpu else func(*args, **(kwargs or {}))
 
 
 def vilt(layers: int, width: int, tokens: int, patches: int, patch_pixels: int, inner: int | None = None) -> int:
@@ -41,7 +49,8 @@ def with_fvcore(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
         if isinstance(part, nn.ModuleDict):  # fvcore cannot read names with a slash, which attached modules have
             part._modules = {name.replace("/", "_"): module for name, module in part._modules.items()}
     analysis = FlopCountAnalysis(model, inputs).set_op_handle("aten::scaled_dot_product_attention", _attention)
-    analysis.set_op_handle("aten::layer_norm", lambda inputs, outputs: 0)
+    for norm in ("aten::layer_norm", "aten::group_norm"):
+        analysis.set_op_handle(norm, lambda inputs, outputs: 0)
     return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
 
 

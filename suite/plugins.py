@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from suite.names import unknown
 from suite.record import UserError
 
 if TYPE_CHECKING:
@@ -27,20 +28,7 @@ if TYPE_CHECKING:
 METHOD_PACKAGES = ("baselines", "methods")
 PROJECT_PACKAGES = ("suite", *METHOD_PACKAGES)
 GROUP = "petlbench.methods"
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name most like `name`, or None where nothing is."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return close[0] if close else None
-
-
-def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
-    """The error for a name that is not there, with the nearest one that is, or all of them."""
-    names = list(names)
-    close = nearest(name, names)
-    hint = f"did you mean {close!r}?" if close else f"there are {', '.join(names) or 'none'}"
-    return UserError(f"unknown {kind} {name!r}; {hint}")
+LIBRARIES = {"site-packages", "dist-packages"}
 
 
 def one_line(error: BaseException) -> str:
@@ -63,6 +51,16 @@ class Catalogue:
             raise unknown("method", name, self.methods)
         return self.methods[name]
 
+    def usable(self, wanted: Any) -> Any:
+        """`all`, or the list of names without those of broken files; raises UserError with the files' errors where none is left."""
+        if wanted == "all":
+            return wanted
+        lost = {name: f"{label}: {error}" for label, error in self.broken.items() if (name := _stem(label)) not in self.methods}
+        left = [name for name in wanted if name not in lost]
+        if not left:
+            raise UserError("; ".join(lost[name] for name in wanted))
+        return left
+
     def add(self, cls: type[Method], file: Path) -> None:
         """Take in one method; raises UserError where its name is taken."""
         if cls.name in self.methods:
@@ -84,13 +82,13 @@ def discover(files: tuple[str, ...] = ()) -> Catalogue:
 
 
 def configured(cls: type[Method], backbone: str, task: str) -> Method:
-    """The method with its hyper-parameters for a backbone and task. Raises UserError where an override names none of its fields."""
-    values = cls.overrides.get((backbone, task), {})
-    names = [f.name for f in dataclasses.fields(cls)]
-    for name in values:
-        if name not in names:
-            raise unknown(f"parameter of {cls.name}", name, names)
-    return cls(**values)
+    """The method with its hyper-parameters for a backbone and task; that they fit was seen when it was found."""
+    return cls(**cls.overrides.get((backbone, task), {}))
+
+
+def _stem(label: str) -> str:
+    """The method that a broken file would have had, by its name: methods/mine.py -> mine."""
+    return label.split()[2] if label.startswith("entry point ") else Path(label).stem
 
 
 def _guarded(catalogue: Catalogue, label: str, load: Any) -> None:
@@ -153,7 +151,22 @@ def _check(cls: type[Method]) -> None:
     for needed in ("name", "title"):
         if not isinstance(getattr(cls, needed, None), str):
             raise TypeError(f"class {cls.__name__} has no `{needed}: ClassVar[str]`")
-    cls()  # every hyper-parameter has a default
+    for values in ({}, *cls.overrides.values()):  # every hyper-parameter has a default, and all can be stored
+        _check_fields(cls, values)
+    json.dumps(cls.claims, allow_nan=False)
+
+
+def _check_fields(cls: type[Method], values: dict[str, Any]) -> None:
+    """Raises what is wrong with the method's fields, these of them changed; UserError for one that it does not have."""
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in names:
+            raise unknown(f"parameter of {cls.name}", name, names)
+    for name, value in dataclasses.asdict(cls(**values)).items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"parameter {name} of {cls.name} is no JSON value: {error}") from error
 
 
 def _of_entry_point(value: Any) -> list[tuple[type[Method], Path]]:
@@ -170,7 +183,10 @@ def shown(file: Path) -> str:
 
 @cache
 def source_files(path: Path) -> tuple[Path, ...]:
-    """The file and the project files it imports, transitively, read with `ast`: nothing is imported."""
+    """The file and what it imports of the project, of its own package, from beside it and from the working directory, transitively.
+
+    Read with `ast`: nothing is imported. Installed libraries are left out; their versions are part of the keys.
+    """
     seen: set[Path] = set()
     todo = [path.resolve()]
     while todo:
@@ -195,33 +211,48 @@ def _project_name(file: Path) -> str:
         for folder in package_folders(package):
             if file.is_relative_to(folder):
                 return f"{package}/{file.relative_to(folder).as_posix()}"
-    return file.name
+    return file.relative_to(_home(file)).as_posix()
+
+
+def _home(file: Path) -> Path:
+    """The folder that a file is imported from: above its packages."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 @cache
 def _imported(file: Path) -> list[Path]:
-    """The project files that one file's import statements name, wherever in the file they stand."""
+    """The files that one file's import statements name, libraries aside, wherever in the file they stand."""
     package = _project_name(file).removesuffix(".py").split("/")[:-1]
     found: list[Path] = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found += _files_of(alias.name.split("."))
+                found += _files_of(alias.name.split("."), file)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = above + (node.module.split(".") if node.module else [])
             for parts in (base, *([*base, alias.name] for alias in node.names)):
-                found += _files_of(parts)
+                found += _files_of(parts, file)
     return found
 
 
-def _files_of(parts: list[str]) -> list[Path]:
+def _files_of(parts: list[str], importer: Path) -> list[Path]:
     """The files that importing this dotted name runs: the packages above it and itself; empty for a library."""
     found: list[Path] = []
-    if not parts or parts[0] not in PROJECT_PACKAGES:
-        return found
-    for folder in package_folders(parts[0]):
+    for folder in _folders(parts[0], importer) if parts else ():
         for depth in range(1, len(parts) + 1):
             place = folder.joinpath(*parts[1:depth])
             found += [file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file()]
     return found
+
+
+def _folders(top: str, importer: Path) -> list[Path]:
+    """Where a top-level name may lie: the project's package, the importer's own one, beside the importer, the working directory."""
+    if top in PROJECT_PACKAGES:
+        return list(package_folders(top))
+    home = _home(importer)
+    own = importer.relative_to(home).parts[0] == top
+    return [root / top for root in dict.fromkeys((home, Path.cwd())) if (own and root == home) or not LIBRARIES & set(root.parts)]

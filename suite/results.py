@@ -10,7 +10,7 @@ from suite.board import Board
 from suite.collect import collect
 from suite.plugins import discover
 from suite.record import Cell, Cost, Record, UserError
-from suite.settings import Settings
+from suite.settings import Settings, chosen
 from suite.store import Examples, Store
 
 
@@ -39,21 +39,22 @@ def current(settings: Settings, store: Store | None = None, files: tuple[str, ..
 
 
 def compared(file: Path, settings: Settings, *, quiet: bool = False) -> Board:
-    """Run the methods of a file on the grid and put them beside the results that are stored of the others.
+    """Run the methods of a file on the grid and put them beside the results that are stored of `settings.methods`.
 
-    Raises UserError where the file cannot be read, defines no method, or one whose name is taken.
+    The file may lie in `methods/` or anywhere else. Raises UserError, before anything runs, where it cannot be read, defines no method
+    or one whose name is taken, and where `settings.methods` names one that is not there.
     """
     from suite.run import run
 
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     files = (str(file.resolve()),)
-    before, catalogue = set(discover().methods), discover(files)
+    catalogue = discover(files)
     for name, error in catalogue.broken.items():
         raise UserError(f"{name}: {error}")
-    new = [name for name in catalogue.methods if name not in before]
+    new = [name for name, place in catalogue.files.items() if str(place) in files]
     if not new:
-        raise UserError(f"{file} defines no new method: a dataclass derived from suite.core.Method with a `name`")
+        raise UserError(f"{file} defines no method: a dataclass derived from suite.core.Method with a `name`")
+    beside = chosen("method", settings.methods, list(catalogue.methods))
     run(settings.model_copy(update={"methods": new}), Store(), quiet=quiet, files=files)
-    beside = sorted(before) if settings.methods == "all" else settings.methods
     return current(settings.model_copy(update={"methods": [*beside, *new]}), files=files).board()

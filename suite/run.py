@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +19,8 @@ from suite.store import Store
 
 CACHE = Path(".cache")
 LOGS, CHECKPOINTS, LOCK = CACHE / "logs", CACHE / "cells", CACHE / "run.lock"
+DAMAGED = CACHE / "damaged"
+"""Outside the results, which the pipeline keeps."""
 CELLS, COSTS, TUNING = "suite.work:cell", "suite.work:cost", "suite.work:tuned"
 LONG = {"paper"}
 """Profiles whose cells are long enough to be resumed in the middle."""
@@ -51,6 +53,7 @@ def run(settings: Settings, store: Store, *, quiet: bool = False, files: tuple[s
     """
     with alone():
         store.check_writable()
+        store.sweep()
         jobs = grid.cells(settings, files)
         records = {job.key: record for job in jobs if (record := _kept(job, store))}
         _run_cells([job for job in jobs if job.key not in records], records, settings, store, quiet)
@@ -68,18 +71,18 @@ def _kept(job: Job, store: Store) -> Record | None:
 
 
 def intact(store: Store, key: str, read: Callable[[str], Stored | None]) -> Stored | None:
-    """What is stored under a key; a damaged file is moved to `damaged/`, with a warning, and counts as missing."""
+    """What is stored under a key; a damaged file is moved to `DAMAGED`, with a warning, and counts as missing."""
     try:
         return read(key)
     except UserError as error:
-        say(f"warning: {error}; moved to damaged/, made anew")
-        store.set_aside(key)
+        say(f"warning: {error}; moved to {DAMAGED}, made anew")
+        store.set_aside(key, DAMAGED)
         return None
 
 
 def _run_cells(jobs: Sequence[Job], records: dict[str, Record], settings: Settings, store: Store, quiet: bool) -> None:
     """Add the records of these cells to `records`, each stored as soon as it is there."""
-    origin = grid.Origin.here()
+    origin = grid.Origin.here(settings.preset)
     tasks = [CellTask(job, origin, CHECKPOINTS / job.key if settings.profile in LONG else None) for job in jobs]
     tasks.sort(key=lambda task: -task.job.size)  # longest first, so that no core idles at the end
     with Reporter("cells", [task.job.size for task in tasks], quiet) as reporter:
@@ -87,7 +90,8 @@ def _run_cells(jobs: Sequence[Job], records: dict[str, Record], settings: Settin
             job: Job = outcome.job.job
             record, arrays = outcome.value or (job.record("failed", reason=outcome.error), None)
             records[job.key] = store.save(record, arrays)
-            shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
+            if outcome.error is None or outcome.error.startswith("NonFiniteLoss"):  # what else failed goes on from its checkpoint
+                shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
             reporter.step(job.size, f"{job.cell} {_result(record)}")
 
 
@@ -108,13 +112,13 @@ def _run_costs(tasks: Sequence[grid.CostTask], store: Store, quiet: bool) -> Non
 
 
 def tune_grid(settings: Settings, *, quiet: bool = False) -> list[str]:
-    """Try the learning rates that were not tried yet, on validation only; returns a line for each that failed.
+    """Try the learning rates that were not tried yet, or with other weights, data or code; returns a line for each that failed.
 
-    Every result is stored at once in results/tuning. Raises UserError like `run`.
+    On validation only. Every result is stored at once in results/tuning. Raises UserError like `run`.
     """
     with alone():
-        jobs = {(job.cell.backbone, job.cell.method, job.cell.task): job for job in grid.cells(settings) if job.refusal is None}
-        tasks = [(jobs[place], lr) for place, lr in _untried(jobs)]
+        jobs = {job.base: job for job in grid.cells(settings) if job.refusal is None}  # one of each method and task, of all its seeds
+        tasks = [(job, lr) for job in jobs.values() for lr in tune.missing(**_place(job))]
         tasks.sort(key=lambda task: -task[0].size)
         failed = []
         with Reporter("learning rates", [job.size for job, _ in tasks], quiet) as reporter:
@@ -124,14 +128,12 @@ def tune_grid(settings: Settings, *, quiet: bool = False) -> list[str]:
                 if outcome.error:
                     failed.append(f"{name}: {outcome.error}")
                 else:
-                    tune.add(job.cell.backbone, job.cell.method, job.cell.task, lr, outcome.value, trains_backbone=job.trains_backbone)
+                    tune.add(lr=lr, score=outcome.value, **_place(job))
                 reporter.step(job.size, f"{name}: {outcome.error or outcome.value}")
     return failed
 
 
-def _untried(jobs: Mapping[tuple[str, str, str], Job]) -> Iterator[tuple[tuple[str, str, str], float]]:
-    for backbone in dict.fromkeys(backbone for backbone, _, _ in jobs):
-        methods = {method: job.trains_backbone for (of, method, _), job in jobs.items() if of == backbone}
-        for method, task, lr in tune.missing(backbone, methods, dict.fromkeys(task for _, _, task in jobs)):
-            if (backbone, method, task) in jobs:
-                yield (backbone, method, task), lr
+def _place(job: Job) -> dict[str, Any]:
+    """Where the results of a job's learning rates are stored."""
+    cell = job.cell
+    return {"backbone": cell.backbone, "method": cell.method, "task": cell.task, "trains_backbone": job.trains_backbone, "key": job.base}

@@ -14,7 +14,7 @@ from suite.assemble import Trainee, assemble, derive, optimizer, steps_per_epoch
 from suite.core import Method, Plan, Task, seed_everything
 
 EPOCHS = 3
-"""Length of a search, as in DAS (papers.md section 3.3)."""
+"""Length of a search, as in DAS (papers.md section 3.3); less where the training itself is shorter."""
 TRAIN, REWARD = "search-train", "search-reward"
 
 
@@ -24,12 +24,11 @@ class NonFiniteLoss(ArithmeticError):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gave and what it took: the plan, optimiser steps, reward passes, seconds."""
+    """The plan, seconds, and what is noted for the record: epochs, optimiser steps, reward passes, the method's own trace."""
 
     plan: Plan
-    train_steps: int
-    reward_passes: int
     seconds: float
+    noted: dict[str, Any]
 
 
 class SearchTrial:
@@ -41,6 +40,7 @@ class SearchTrial:
         self.rng = np.random.default_rng(derive("search-choices", seed))
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch(task, TRAIN)
         self.train_steps = self.reward_passes = 0
+        self.trace: dict[str, Any] = {}
         self._optimizer = optimizer(model, task.recipe, lr)
         self._training = stream(task, TRAIN, derive("search-order", seed))
         self._rewarding = stream(task, REWARD, derive("reward-order", seed))
@@ -78,11 +78,12 @@ class SearchTrial:
 
 
 def search(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, device: str = "cpu",
-           epochs: int = EPOCHS) -> Found:
-    """Run the method's search on a fresh backbone. Raises NonFiniteLoss."""
+           epochs: int | None = None) -> Found:
+    """Run the method's search on a fresh backbone. epochs: of the training, None as the recipe says. Raises NonFiniteLoss."""
     start = perf_counter()
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=None, device=device)
-    trial = SearchTrial(model, seed, lr, epochs)
+    trial = SearchTrial(model, seed, lr, EPOCHS if epochs is None else min(EPOCHS, epochs))
     seed_everything(derive("search-dropout", seed))
     plan = method.search(trial)
-    return Found(plan, trial.train_steps, trial.reward_passes, perf_counter() - start)
+    took = {"epochs": trial.epochs, "train_steps": trial.train_steps, "reward_passes": trial.reward_passes}
+    return Found(plan, perf_counter() - start, trial.trace | took)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from suite.plugins import nearest, unknown
-from suite.record import UserError
+from suite.names import nearest, unknown
+from suite.record import Strict, UserError
 
 PARAMS = Path("params.yaml")
 Profile = Literal["mini", "smoke", "paper"]
@@ -21,20 +21,14 @@ SMOKE_METHODS, SMOKE_TASKS = ["head", "lora", "apt"], ["world-vqa"]
 Names = Literal["all"] | Annotated[list[str], Field(min_length=1)]
 
 
-class Strict(BaseModel):
-    """No unknown key, no silent conversion, nothing changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Costs(Strict):
+class Costs(Strict, strict=True):
     """What is measured beside parameters and MACs."""
 
     latency: bool = True
     memory: bool = True
 
 
-class Settings(Strict):
+class Settings(Strict, strict=True):
     """The contents of params.yaml. epochs: None = as the task's recipe says; workers: processes, `auto` = one per core."""
 
     profile: Profile = "mini"

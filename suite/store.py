@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -151,10 +152,22 @@ class Store:
             raise UserError(f"{path} is damaged: sha256 {found[:12]}…, its record states {str(record.examples)[:12]}…")
         return content
 
-    def set_aside(self, key: str) -> None:
-        """Move what is stored under a key to `damaged/` beside it, so that it is made anew and nothing is lost."""
+    def sweep(self) -> None:
+        """Remove what killed runs left half written; only for who holds the lock."""
         for folder in (self.runs, self.costs):
-            for path in (folder / f"{key}.json", folder / f"{key}.npz"):
-                if path.exists():
-                    (folder / "damaged").mkdir(exist_ok=True)
-                    os.replace(path, folder / "damaged" / path.name)
+            for path in folder.glob(".*.*.????????"):  # as `write_atomic` names them
+                path.unlink(missing_ok=True)
+
+    def set_aside(self, key: str, folder: Path) -> None:
+        """Move what is stored under a key to a folder, beside what lies there, so that it is made anew and nothing is lost.
+
+        Raises UserError where that cannot be done.
+        """
+        for path in (place / f"{key}.{end}" for place in (self.runs, self.costs) for end in ("json", "npz")):
+            if path.exists():
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    free = (folder / f"{key}.{count}{path.suffix}" for count in itertools.count(1))
+                    shutil.move(path, next(target for target in free if not target.exists()))
+                except OSError as error:
+                    raise UserError(f"cannot move {path} to {folder}: {error.strerror or error}") from error

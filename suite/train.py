@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.runner import Runner
 from torch import Tensor
 
-from suite.assemble import Trainee, assemble, derive, optimizer, steps_per_epoch
+from suite.assemble import Trainee, assemble, derive, device_for, optimizer, steps_per_epoch
 from suite.core import Method, Plan, Recipe, Task, seed_everything
 from suite.search import NonFiniteLoss, search
 
@@ -36,7 +35,7 @@ class Outcome:
     """What one cell gave. Metrics in percent; correct and clusters in the order of the evaluated split.
 
     metrics: of the test split (empty where only validation was asked for). curve: dicts with the fields of record.CurvePoint.
-    hyper_parameters: the method's, resolved, and the recipe's.
+    hyper_parameters: `method` (resolved), `recipe`, `lr`, `search` (what it took and noted; empty where nothing was searched).
     """
 
     metrics: dict[str, float]
@@ -59,20 +58,19 @@ def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     work_dir: this cell's own folder for checkpoints, every `checkpoint_every` epochs; a run that finds one goes on from it (None: no
     checkpoints). evaluate: "validation" leaves the test split alone. Raises NonFiniteLoss with the step.
     """
-    device = "cuda" if preset == "paper" and torch.cuda.is_available() else "cpu"
+    device = device_for(preset)
     recipe = task.recipe if epochs is None else dataclasses.replace(task.recipe, epochs=epochs)
-    extra: dict[str, Any] = {}
+    noted: dict[str, Any] = {}
     seconds = 0.0
     if method.search is not None and plan is None:
-        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device)
-        plan, seconds = found.plan, found.seconds
-        extra = {"search_train_steps": found.train_steps, "search_reward_passes": found.reward_passes}
+        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device, epochs=epochs)
+        plan, seconds, noted = found.plan, found.seconds, found.noted
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=plan, device=device)
     protocol = fit(model, recipe, seed, lr, work_dir=work_dir, checkpoint_every=checkpoint_every)
     validation = protocol.best or evaluate_on(model, "validation")[0]
     metrics, correct, clusters = evaluate_on(model, "test") if evaluate == "test" else ({}, [], [])
     return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics),
-                   dataclasses.asdict(method) | extra | dataclasses.asdict(recipe) | {"lr": lr}, seconds)
+                   {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": noted}, seconds)
 
 
 def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool], list[str]]:
@@ -84,13 +82,14 @@ def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool
 
 
 def flags(task: Task, metrics: dict[str, float]) -> list[str]:
-    """What a cell can know to be wrong with itself."""
-    value = metrics.get(task.metric, math.inf)
-    return [f"below the {name} floor" for name, floor in sorted(task.floors().items()) if value < floor]
+    """What a cell can know to be wrong with itself; nothing without test metrics, since floors are read from the test split."""
+    if not metrics:
+        return []
+    return [f"below the {name} floor" for name, floor in sorted(task.floors().items()) if metrics[task.metric] < floor]
 
 
 def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path | None = None, checkpoint_every: int = 1) -> Protocol:
-    """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss."""
+    """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss, also where the last step broke a weight."""
     loader = Epochs(model.task, seed)
     total = recipe.epochs * len(loader)
     wrapper = OptimWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
@@ -104,6 +103,8 @@ def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path 
     runner.train()
     if protocol.weights is not None:
         model.load_state_dict(protocol.weights, strict=False)
+    if broken := [name for name, p in model.trained().items() if not p.isfinite().all()]:
+        raise NonFiniteLoss(f"{broken[0]} is not finite after the last step")
     return protocol
 
 

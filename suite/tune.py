@@ -6,7 +6,7 @@ Which runs there are and what they mean is here; the process pool that runs them
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ class Entry(Strict):
     """What was tried for a method on a task. lr: the best, None until all were tried.
 
     tried: learning rate (`%g`) -> validation metric in percent, None where the loss was not finite.
+    key: `grid.Job.base` of these runs, a hash of all that they depend on but learning rate and seed.
     """
 
     lr: FiniteFloat | None = None
@@ -67,18 +68,26 @@ def read(backbone: str, folder: Path = FOLDER) -> Tuned:
         raise UserError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
 
 
-def missing(backbone: str, methods: Mapping[str, bool], tasks: Iterable[str], folder: Path = FOLDER) -> list[tuple[str, str, float]]:
-    """(method, task, lr) still to be run. methods: name -> whether it trains the backbone."""
-    known, tasks = read(backbone, folder), list(tasks)
-    return [(method, task, lr) for method, trains in methods.items() for task in tasks for lr in rates(trains)
-            if f"{lr:g}" not in known.get(method, {}).get(task, Entry()).tried]
+def _tried(known: Tuned, method: str, task: str, key: str) -> dict[str, float | None]:
+    """What was tried under this key; nothing where weights, data, method or versions were others."""
+    entry = known.get(method, {}).get(task, Entry())
+    return entry.tried if entry.key == key else {}
 
 
-def add(backbone: str, method: str, task: str, lr: float, score: float | None, *, trains_backbone: bool, key: str = "",
+def missing(backbone: str, method: str, task: str, *, trains_backbone: bool, key: str, folder: Path = FOLDER) -> list[float]:
+    """The learning rates still to be run. key: as in Entry; what was tried under another one counts as not tried."""
+    tried = _tried(read(backbone, folder), method, task, key)
+    return [lr for lr in rates(trains_backbone) if f"{lr:g}" not in tried]
+
+
+def add(backbone: str, method: str, task: str, lr: float, score: float | None, *, trains_backbone: bool, key: str,
         folder: Path = FOLDER) -> Entry:
-    """Store one result at once, atomically; the entry gets its `lr` with the last one. Raises UserError like `write_atomic`."""
+    """Store one result at once, atomically; the entry gets its `lr` with the last one, and drops results of another key.
+
+    Raises UserError like `write_atomic`.
+    """
     known = read(backbone, folder)
-    tried = known.get(method, {}).get(task, Entry()).tried | {f"{lr:g}": score}
+    tried = _tried(known, method, task, key) | {f"{lr:g}": score}
     complete = {f"{rate:g}" for rate in rates(trains_backbone)} <= tried.keys()
     entry = Entry(lr=choose(tried) if complete else None, tried=dict(sorted(tried.items(), key=lambda item: float(item[0]))), key=key)
     known.setdefault(method, {})[task] = entry
@@ -87,15 +96,9 @@ def add(backbone: str, method: str, task: str, lr: float, score: float | None, *
     return entry
 
 
-def is_tuned(backbone: str, task: str, method: str, folder: Path = FOLDER) -> bool:
-    """Whether a committed result stands behind `learning_rate`."""
-    entry = read(backbone, folder).get(method, {}).get(task)
-    return entry is not None and entry.lr is not None
-
-
 def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: bool = False, preset: str = "mini",
                   folder: Path = FOLDER) -> float:
-    """The tuned learning rate; the second of `rates` where there is none; the published one for the preset `paper`."""
+    """The tuned learning rate, of whatever key; the second of `rates` where there is none; the published one for the preset `paper`."""
     default = rates(trains_backbone)[1]
     if preset == "paper":
         return PUBLISHED.get(backbone, default)

@@ -33,7 +33,7 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
     record = job.record(
         "ok", metrics=result.metrics, validation=result.validation, floors=data.floors(), plan=result.plan, curve=result.curve,
         hyper_parameters=result.hyper_parameters, signature=result.signature, flags=result.flags,
-        provenance=_provenance(task, perf_counter() - start),
+        provenance=_provenance(task, perf_counter() - start, result.search_seconds),
     )  # fmt: skip
     ids = np.arange(len(result.correct))
     return record, {"correct": np.asarray(result.correct, bool), "cluster": np.asarray(result.clusters, str), "ids": ids}
@@ -56,9 +56,9 @@ def _method(job: Job) -> Any:
     return discover(job.files).get(job.cell.method)(**job.parameters)
 
 
-def _provenance(task: CellTask, seconds: float) -> Provenance:
+def _provenance(task: CellTask, seconds: float, search_seconds: float) -> Provenance:
     return Provenance(
         commit=task.origin.commit, dirty=task.origin.dirty, versions=task.origin.versions, machine=task.origin.machine,
-        data_hash=task.job.data_hash, weights_hash=task.job.weights_hash, wall_seconds=seconds,
+        data_hash=task.job.data_hash, weights_hash=task.job.weights_hash, wall_seconds=seconds, search_seconds=search_seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip

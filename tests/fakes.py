@@ -41,12 +41,16 @@ def note(name: str, text: str) -> None:
 
 
 def cell(task: CellTask) -> tuple[Record, dict[str, np.ndarray]]:
-    """`raises`, `dies`, `dies_once`, `slow`; every other name gives a result that depends on the seed alone."""
+    """`raises`, `diverges`, `dies`, `dies_once`, `slow`; every other name gives a result that depends on the seed alone."""
     job = task.job
     note("started", job.key)
     note("pids", str(os.getpid()))
     if job.cell.method == "raises":
         raise ArithmeticError("loss is nan\nat step 3")
+    if job.cell.method == "diverges":
+        from suite.search import NonFiniteLoss
+
+        raise NonFiniteLoss("loss is nan")
     if job.cell.method == "dies" or (job.cell.method == "dies_once" and noted("started").count(job.key) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     if job.cell.method == "slow":
@@ -66,12 +70,18 @@ def cost(task: CostTask) -> Cost:
                 trainable_all=2, total=3, macs=4, extra_macs=1)  # fmt: skip
 
 
+def tuned(task: tuple[Job, float]) -> float:
+    job, lr = task
+    note("started", f"{job.base}-{lr:g}")
+    return lr
+
+
 def install(jobs: list[Job], costs: list[CostTask] = []) -> None:  # noqa: B006
     """Make these the grid, and the functions above the work."""
     grid.cells = lambda settings, files=(): list(jobs)
     grid.cost_tasks = lambda jobs, records, settings: list(costs)
-    grid.Origin.here = classmethod(lambda cls: HERE)
-    run.CELLS, run.COSTS = "fakes:cell", "fakes:cost"
+    grid.Origin.here = classmethod(lambda cls, preset: HERE)
+    run.CELLS, run.COSTS, run.TUNING = "fakes:cell", "fakes:cost", "fakes:tuned"
 
 
 if __name__ == "__main__":  # a run of its own, for tests that kill it

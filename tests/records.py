@@ -42,7 +42,7 @@ def cost(method: str, task: str = TASKS[0], extra: int = 0, trainable: int = 0, 
     given = {
         "key": f"cost-{method}-{task}-{plan}", "method": method, "backbone": "vilt", "task": task, "profile": "mini", "plan": plan,
         "trainable": trainable, "trainable_all": trainable + 5_000, "total": 900_000, "macs": 20_000_000 + extra, "extra_macs": extra,
-        "latency": latency(2.0), "machine": "box",
+        "latency": latency(2.0), "peak_memory": 12 * 2**20, "machine": "box",
     }  # fmt: skip
     return Cost(**(given | fields))
 

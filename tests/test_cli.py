@@ -16,6 +16,9 @@ from suite.record import UserError
 from suite.store import Store
 
 
+DAS = Path(cli.__file__).parents[1] / "methods/das.py"
+
+
 class Said(NamedTuple):
     """What a command left behind."""
 
@@ -45,7 +48,7 @@ def petlbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`faked(jobs)` makes these the grid."""
-    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS")):
+    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS"), (run, "TUNING")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(grid.Origin, "here", grid.Origin.here)
     return fakes.install
@@ -73,6 +76,11 @@ def test_help_imports_nothing_heavy() -> None:
     (["run", "--backbone", "vlit"], "error: unknown backbone 'vlit'; did you mean 'vilt'?"),
     (["cost", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "params.yaml"], "error: params.yaml: ImportError: params.yaml is no Python file"),
+    (["cost", "lora", "--plan", "{}"], "error: lora does not search: it takes no plan"),
+    (["cost", "das", "--plan", "params.yml"], "error: a plan is a JSON object or a file with one; cannot read params.yml: No such file"),
+    (["cost", "das", "--plan", "params.yaml"], "error: the plan params.yaml is no JSON: "),
+    (["cost", "das", "--plan", '{"skipped": [6]}'], 'error: a plan of das here is {"skipped": [layers from 0 to 5]}, not {'),
+    (["compare", str(DAS), "--against", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "nothing.py"], "error: there is no file nothing.py"),
     (["show"], "error: there is no results/tables/board.json; `petlbench collect` writes it"),
 ])  # fmt: skip
@@ -91,6 +99,15 @@ def test_a_mistake_of_the_program_is_one_line_too(petlbench: Callable[..., Said]
     assert "Traceback" in petlbench("--debug", "fetch").err
 
 
+def test_cost_of_a_search_says_which_plan_it_is_of(petlbench: Callable[..., Said]) -> None:
+    Path("plan.json").write_text('{"skipped": [1, 2], "preferences": [0.5]}')
+    example, same, two, lora = (petlbench("cost", *arguments).out.splitlines() for arguments in (
+        ["das"], ["das", "--plan", '{"skipped": [5]}'], ["das", "--plan", "plan.json"], ["lora"]))
+    assert example[0] == 'without --plan, an example: {"skipped": [0]}' and example[1:] == same
+    macs = [int(lines[3].split()[1].replace(",", "")) for lines in (same, two, lora)]
+    assert macs[1] < macs[0] < macs[2] and lora[0].startswith("trainable ")
+
+
 def test_run_exits_0_with_failed_cells_and_check_does_not(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:
     faked([fakes.job("raises"), fakes.job("a"), fakes.job("b", refusal=("n/a", "no"))])
     said = petlbench("run", "--quiet", "--workers", "1")
@@ -102,7 +119,7 @@ def test_run_exits_0_with_failed_cells_and_check_does_not(petlbench: Callable[..
 
 def test_accept_then_check_passes(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:
     jobs = [fakes.job("a", seed) for seed in range(2)]
-    faked(jobs)
+    faked(jobs, [grid.CostTask(jobs[0], "k", None, True, True)])
     petlbench("run", "--workers", "1")
     assert petlbench("accept") == Said(0, "wrote results/reference/mini-b.json\n", "")
     said = petlbench("check")
@@ -113,7 +130,7 @@ def test_check_fails_on_a_method_file_that_cannot_be_read(petlbench: Callable[..
                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     from suite import plugins
 
-    faked([fakes.job("a")])
+    faked([fakes.job("a")], [grid.CostTask(fakes.job("a"), "k", None, True, True)])
     petlbench("run", "--workers", "1")
     petlbench("accept")
     monkeypatch.setattr(plugins, "discover", lambda files=(): plugins.Catalogue(broken={"methods/bad.py": "NameError: x"}))

@@ -50,7 +50,8 @@ def claimed(**claim: Any) -> Any:
     ],
 )  # fmt: skip
 def test_verdicts(claim: dict[str, Any], verdict: str) -> None:
-    found = claimed(**claim)
+    found = claimed(**claim, source="the abstract")
+    assert found.source == "the abstract"
     assert found.verdict == verdict, found.detail
     assert found.detail
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TinyAdapter, TinyBackbone, TinyTask
+from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask
 from torch import Tensor, nn
 
-from suite import backbones, macs
+from suite import backbones, macs, tasks
 from suite.core import Backbone, Batch, freeze
 from suite.assemble import assemble
-from suite.cost import Bare, example, measure, median_interval, parameters, rows, training_peak
+from suite.cost import Bare, example, measure, median_interval, parameters, plan_of, rows, sized, training_peak
 from suite.plugins import discover
 from suite.tasks.nlvr2 import Pair
 
@@ -85,10 +85,24 @@ NORMS = 12 * 241 * 768 * 5
 
 @pytest.mark.parametrize(("method", "published", "convention"), [
     ("prompt_deep", 5.135, PROMPT_QUERIES), ("parallel_adapter", 0.438, NORMS), ("adapter", 0.853, 0), ("apt", 0.903, 0)])
-def test_papers_extra_macs(method: str, published: float, convention: int, paper_macs: int) -> None:
-    backbone = vilt("paper", "meta", method)
-    extra = macs.counted(lambda: backbone(batch_of(40, 320, 640, "meta"))) - paper_macs
-    assert (extra + convention) / 1e9 == pytest.approx(published, rel=0.01)
+def test_papers_extra_macs_whatever_the_tasks_pictures(method: str, published: float, convention: int, paper_macs: int) -> None:
+    cost = measure(discover().get(method)(), "vilt", VqaLike(), preset="paper", latency=False, memory=False)
+    assert (cost.extra_macs + convention) / 1e9 == pytest.approx(published, rel=0.01)
+    assert cost.macs - cost.extra_macs == paper_macs + 768 * 3, "with the tiny task's head"
+
+
+def test_papers_examples_keep_pairs_and_shared_pictures() -> None:
+    ids = torch.arange(6)[:, None]
+    shared = Batch(ids, ids, torch.ones(3, 3, 2, 2), image_index=torch.tensor([0, 0, 1, 1, 2, 2]))
+    pair = sized(Pair(shared, Batch(ids, ids, torch.ones(6, 3, 2, 2), image_type=2)), 40, 320, 640)
+    assert pair.left.input_ids.shape == pair.left.text_mask.shape == (6, 40) and pair.left.text_mask.all()
+    assert pair.left.pixels.shape == (3, 3, 320, 640) and pair.left.image_index is shared.image_index and pair.right.image_type == 2
+
+
+def test_a_search_without_an_example_is_costed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "load", lambda name: TinyBackbone)
+    assert plan_of(TinySearch(), "tiny", "mini", None) == (None, "without --plan: everything that the search chooses from")
+    assert plan_of(TinySearch(), "tiny", "mini", '{"choice": 1}') == ({"choice": 1}, "")
 
 
 @pytest.mark.parametrize(("method", "published"), [
@@ -118,6 +132,18 @@ def test_rows_keep_each_text_with_its_picture() -> None:
     assert taken.pixels[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 0, 0] and taken.input_ids[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
     pair = rows(Pair(batch, Batch(ids, ids, batch.pixels[batch.image_index], image_type=2)), 4)
     assert isinstance(pair, Pair) and pair.right.image_type == 2 and len(pair.right.pixels) == 4
+
+
+@pytest.mark.parametrize("name", ["world-vqa", "world-nlvr2", "world-retrieval"])
+def test_macs_are_of_one_example_with_its_own_pictures(name: str) -> None:
+    """Also in retrieval, whose captions share a picture in training: the picture counts once for each, as in what is timed."""
+    task = tasks.load(name)
+    passes = 2 if name == "world-nlvr2" else 1
+    batch = example(task)
+    text = (batch.left if passes == 2 else batch).input_ids.shape[1]
+    alone = macs.counted(lambda: vilt("mini", "meta")(batch_of(text, 64, 64, "meta")))
+    head = sum(p.numel() for p in task.head(vilt("mini", "cpu")).parameters() if p.ndim > 1)
+    assert measure(Bare(), "vilt", task, preset="mini", latency=False, memory=False).macs == passes * alone + head
 
 
 def test_measure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,15 +55,43 @@ def test_a_drop_fails_and_a_rise_is_told(folder: Path) -> None:
     assert "full rose by 6.00 points" in str(up)
 
 
-@pytest.mark.parametrize("name", ["trainable", "trainable_all", "macs"])
+@pytest.mark.parametrize("name", ["trainable", "trainable_all", "total", "macs", "extra_macs"])
 def test_one_parameter_or_mac_more_fails(folder: Path, name: str) -> None:
     verdict = check(RECORDS, changed(**{name: getattr(COSTS[0], name) + 1}), folder, GRID)
     assert verdict.exit_code == 1
-    assert f"changed from {getattr(COSTS[0], name):,} to {getattr(COSTS[0], name) + 1:,}" in str(verdict)
+    assert f"{name} changed from {getattr(COSTS[0], name):,} to {getattr(COSTS[0], name) + 1:,}" in str(verdict)
+    assert "macs_merged changed from none to 7" in str(check(RECORDS, changed(macs_merged=7), folder, GRID))
 
 
 def test_costs_that_are_gone_fail(folder: Path) -> None:
-    assert "to not measured" in str(check(RECORDS, COSTS[1:], folder, GRID))
+    verdict = check(RECORDS, COSTS[1:], folder, GRID)
+    assert verdict.exit_code == 1
+    assert f"{RECORDS[0].cell}: its cost was not measured" in str(verdict)
+    with pytest.raises(UserError, match="3 cells have no result or no cost, first mini/vilt/easy-vqa/full/0: its cost was not"):
+        accept(RECORDS, COSTS[1:], folder, GRID)
+    other = [r.model_copy(update={"plan": {"skip": [1]}}) for r in RECORDS]
+    assert "its cost was not measured" in str(check(other, COSTS, folder, GRID)), "a cost of another plan is none of this one"
+
+
+def test_seeds_of_the_reference_that_are_gone_fail(folder: Path) -> None:
+    fewer = [r for r in RECORDS if r.cell.seed != 1]
+    verdict = check(fewer, COSTS, folder, [r.cell for r in fewer])
+    assert verdict.exit_code == 1
+    assert "full/easy-vqa: no result of seed 1, which the reference has" in str(verdict)
+    more = [*RECORDS, record(cell("full", seed=3), 81.0)]
+    assert check(more, COSTS, folder, [r.cell for r in more]).exit_code == 0
+
+
+@pytest.mark.parametrize(("task", "field", "text"), [
+    ("world-vqa", "data_hash", "the data of world-vqa changed: run again, then `petlbench accept`"),
+    (None, "weights_hash", "the weights of vilt changed: run again, then `petlbench accept`"),
+])  # fmt: skip
+def test_other_data_or_weights_fail(folder: Path, task: str | None, field: str, text: str) -> None:
+    source = SOURCE.model_copy(update={field: "other"})
+    records = [r.model_copy(update={"provenance": source}) if task in (None, r.cell.task) else r for r in RECORDS]
+    verdict = check(records, COSTS, folder, GRID)
+    assert verdict.exit_code == 1
+    assert [line.text for line in verdict.lines if line.level == "fail"] == [f"mini-vilt: {text}", "nothing was measured"]
 
 
 def test_slower_only_warns_and_only_on_the_same_machine(folder: Path) -> None:
@@ -95,7 +123,7 @@ def test_a_method_that_is_gone_or_no_longer_applies_fails(folder: Path) -> None:
 
 def test_a_new_method_is_reported_and_passes(folder: Path) -> None:
     more = [*RECORDS, *board_records({"apt": {"easy-vqa": [70.0, 71.0, 72.0]}})]
-    verdict = check(more, COSTS, folder, [r.cell for r in more])
+    verdict = check(more, [*COSTS, cost("apt")], folder, [r.cell for r in more])
     assert verdict.exit_code == 0
     assert "apt is new" in str(verdict)
 
@@ -132,11 +160,11 @@ def test_plans_of_several_seeds_are_compared_as_a_set(tmp_path: Path) -> None:
     accept(mine, costs, tmp_path)
     assert check(mine, costs, tmp_path).exit_code == 0
     wider = [costs[0], cost("das", extra=-4, trainable=7, plan=plans[1])]
-    assert "MACs changed" in str(check(mine, wider, tmp_path))
+    assert "extra_macs changed from -5 to -5 and -4" in str(check(mine, wider, tmp_path))
 
 
 def test_accept_refuses_holes_and_damage_is_named(folder: Path) -> None:
-    with pytest.raises(UserError, match="1 cells have no result"):
+    with pytest.raises(UserError, match="1 cells have no result or no cost"):
         accept([*RECORDS, record(cell("apt"), None)], COSTS, folder)
     with pytest.raises(UserError, match="no results"):
         accept([], [], folder)

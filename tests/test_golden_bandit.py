@@ -58,8 +58,7 @@ def test_golden_search_follows_the_recorded_schedule(file: str, block: str, monk
     """DAS.search makes the official updates at the official steps and ends with the official gates."""
     trace, cfg = part(file, block, "trace"), {name: int(value) for name, value in part(file, block, "cfg").items()}
     method = DAS(
-        skip=cfg["skip_num"], subsets=cfg["das_step"], turn=cfg["das_turn"], updates=1, search_epochs=cfg["das_epoch"],
-        warmup_epochs=cfg["warmup_epoch"])  # fmt: skip
+        skip=cfg["skip_num"], subsets=cfg["das_step"], turn=cfg["das_turn"], updates=1, warmup_epochs=cfg["warmup_epoch"])  # fmt: skip
     method._arms, method._skips = cfg["n"], cfg["skip_num"]
     trial = Trial(trace, cfg)
     start = part(file, block, "in")["gate0"]
@@ -67,8 +66,8 @@ def test_golden_search_follows_the_recorded_schedule(file: str, block: str, monk
     plan = method.search(trial)
     assert trial.updates == list(zip(trace["update_epoch"].tolist(), trace["update_step"].tolist(), strict=True))
     out = part(file, block, "out")
-    np.testing.assert_allclose(plan["preferences"], out["gate_epoch_end"][-1], atol=TOLERANCE)
-    gates = np.asarray(plan["preferences"])
+    np.testing.assert_allclose(trial.trace["preferences"], out["gate_epoch_end"][-1], atol=TOLERANCE)
+    gates = np.asarray(trial.trace["preferences"])
     np.testing.assert_allclose(np.sort(gates[plan["skipped"]]), np.sort(gates[out["final_select"][-1]]), atol=TOLERANCE)
 
 
@@ -76,13 +75,14 @@ class Trial:
     """core.Trial that replays a trace."""
 
     def __init__(self, trace: dict[str, np.ndarray], cfg: dict[str, int]):
-        self.trace, self.steps_per_epoch, self.epochs = trace, cfg["steps_per_epoch"], cfg["epochs"]
+        self.recorded, self.steps_per_epoch, self.epochs = trace, cfg["steps_per_epoch"], cfg["das_epoch"]
+        self.trace: dict[str, Any] = {}
         self.rng = np.random.default_rng(0)
         self.steps, self.updates, self.losses = 0, [], iter(trace["update_losses"].ravel().tolist())
 
     def draws(self) -> list[list[int]]:
         """All draws of the search in order: one per step, and those of an update behind its step."""
-        t, out, update = self.trace, [], 0
+        t, out, update = self.recorded, [], 0
         for epoch, step, subset in zip(t["train_epoch"].tolist(), t["train_step"].tolist(), t["train_select"].tolist(), strict=True):
             out.append(subset)
             if update < len(t["update_epoch"]) and (t["update_epoch"][update], t["update_step"][update]) == (epoch, step):
@@ -91,13 +91,13 @@ class Trial:
         return out
 
     def train_step(self, choice: Any) -> float:
-        assert choice == sorted(self.trace["train_select"][self.steps].tolist())
+        assert choice == sorted(self.recorded["train_select"][self.steps].tolist())
         self.steps += 1
         return 0.0
 
     def new_batch(self) -> None:
         last = self.steps - 1
-        self.updates.append((int(self.trace["train_epoch"][last]), int(self.trace["train_step"][last])))
+        self.updates.append((int(self.recorded["train_epoch"][last]), int(self.recorded["train_step"][last])))
 
     def reward_loss(self, choice: Any) -> float:
         return next(self.losses)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -28,7 +29,7 @@ Start = Callable[..., list[Record]]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """`start(jobs, costs=, workers=)` runs fake cells in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS")):
+    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS"), (run, "TUNING")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back after the test
     monkeypatch.setattr(grid.Origin, "here", grid.Origin.here)
 
@@ -71,6 +72,14 @@ def test_a_failing_cell_is_recorded_and_the_others_run(start: Start) -> None:
     assert fakes.noted("started").count("raises-0") == 2, "a failed cell is tried again by the next run"
 
 
+def test_a_failed_cell_keeps_its_checkpoints_unless_it_diverged(start: Start) -> None:
+    jobs = [fakes.job(name) for name in ("raises", "dies", "diverges", "a")]
+    for job in jobs:
+        (run.CHECKPOINTS / job.key).mkdir(parents=True)
+    start(jobs)
+    assert sorted(path.name for path in run.CHECKPOINTS.iterdir()) == ["dies-0", "raises-0"]
+
+
 def test_a_killed_worker_costs_its_cell_one_more_try(start: Start) -> None:
     dead, alive, *others = start([fakes.job("dies"), fakes.job("dies_once"), *(fakes.job("a", seed) for seed in range(3))])
     assert dead.status == "failed" and "SIGKILL" in str(dead.reason)
@@ -93,6 +102,18 @@ def test_costs_come_after_the_cells_in_one_process(start: Start) -> None:
     assert len(fakes.noted("started")) == 5, "costs are measured once"
 
 
+def test_learning_rates_are_tried_once_and_again_where_the_code_changed(start: Start) -> None:
+    start([])
+    jobs = [fakes.job("a", seed) for seed in range(2)] + [fakes.job("b", trains_backbone=True)]
+    tried = [f"{name}-{lr:g}" for name, rates in (("a", tune.LIGHT), ("b", tune.FULL)) for lr in rates]
+    for changed, expected in ((jobs, tried), (jobs, []), ([replace(jobs[0], base="new"), jobs[2]], [f"new-{lr:g}" for lr in tune.LIGHT])):
+        Path("started").unlink(missing_ok=True)
+        fakes.install(changed)
+        assert run.tune_grid(Settings(workers=1), quiet=True) == []
+        assert sorted(fakes.noted("started")) == sorted(expected)
+    assert {name: by_task["t"].key for name, by_task in tune.read("b").items()} == {"a": "new", "b": "b"}
+
+
 def test_a_damaged_record_is_set_aside_and_made_anew(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [fakes.job("a", seed) for seed in range(2)]
     before = start(jobs)
@@ -100,7 +121,7 @@ def test_a_damaged_record_is_set_aside_and_made_anew(start: Start, capsys: pytes
     path.write_text(path.read_text().replace("accuracy", "accurasy", 1))
     assert start(jobs) == before
     assert "results/runs/a-0.json is damaged" in capsys.readouterr().err
-    assert sorted(file.name for file in Path("results/runs/damaged").iterdir()) == ["a-0.json", "a-0.npz"]
+    assert sorted(file.name for file in run.DAMAGED.iterdir()) == ["a-0.1.json", "a-0.1.npz"]
     assert fakes.noted("started").count("a-0") == 2 and fakes.noted("started").count("a-1") == 1
 
 
@@ -204,11 +225,13 @@ def test_everything_a_result_depends_on_is_in_its_key(tiny: Callable[..., dict[s
     monkeypatch.setattr(tune, "learning_rate", lambda backbone, task, method, **rest: 0.125 if method == "lora" else 0.25)
     assert changed(tuned, tiny()) == {"lora"}
     others = ((grid, "PROTOCOL", -1), (TinyTask, "data_hash", lambda task: "other"), (grid, "weights_hash", lambda backbone: "other"),
-              (grid, "versions", lambda names: {"torch": "0"}))  # fmt: skip
+              *((grid, "version", lambda name, other=other: "0" if name == other else "1") for other in ("torch", "transformers", "peft")))
+    monkeypatch.setattr(grid, "version", lambda name: "1")
+    tuned = tiny()
     for owner, name, value in others:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, value)
-            assert changed(tuned | {"lora": ""}, tiny()) == every, name
+            assert changed(tuned, tiny()) == every, name
 
 
 def test_reasons_for_not_running_come_with_the_cell(tiny: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +249,25 @@ def test_reasons_for_not_running_come_with_the_cell(tiny: Callable[..., dict[str
     assert refusals(profile="paper")["head"] == ("missing", "no such data; set PETLBENCH_MIRROR")
     with pytest.raises(UserError, match="no such data"):
         refusals()
+
+
+def test_tasks_of_mini_size_are_missing_at_the_papers_size(tiny: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(profile: str) -> Job:
+        return grid.cells(Settings(methods=["head"], seeds=[0], profile=profile))[0]
+
+    monkeypatch.setattr(tasks, "load", lambda name: replace(TinyTask(), presets=("mini",), name="small"))
+    assert cell("mini").refusal is None and cell("paper").refusal == ("missing", "tiny has no data at the paper's size")
+    record = cell("paper").record("missing", reason="no")
+    assert len(grid.cost_tasks([cell("paper")], {record.key: record}, Settings(profile="paper"))) == 1, "its cost can be had"
+
+
+def test_a_broken_file_asked_for_by_name_leaves_the_other_methods(tiny: Callable[..., dict[str, str]],
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    found = replace(grid.discover(()), broken={"methods/mine.py": "ImportError: no"})
+    monkeypatch.setattr(grid, "discover", lambda files: found)
+    assert set(tiny(methods=["mine", "head"])) == {"head"}
+    with pytest.raises(UserError, match="^methods/mine.py: ImportError: no$"):
+        tiny(methods=["mine"])
 
 
 def test_unknown_names_are_refused_with_the_nearest(tiny: Callable[..., dict[str, str]]) -> None:

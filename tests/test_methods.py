@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -154,8 +155,9 @@ def test_deep_prompts_leave_the_sequence_as_it_is() -> None:
 class Trial:
     """core.Trial in which skipping layer 4 costs least."""
 
-    def __init__(self) -> None:
-        self.rng, self.epochs, self.steps_per_epoch = np.random.default_rng(0), 3, 16
+    def __init__(self, epochs: int = 3) -> None:
+        self.rng, self.epochs, self.steps_per_epoch = np.random.default_rng(0), epochs, 20  # of 640 examples, four fifths of 800
+        self.trace: dict[str, Any] = {}
         self.choices: list[Any] = []
         self.batches = 0
 
@@ -174,9 +176,38 @@ def test_das_finds_the_layer_that_is_not_needed() -> None:
     method, trial = DAS(), Trial()
     assembled(method)
     plan = method.search(trial)
-    assert plan["skipped"] == [4] and len(trial.choices) == 48
-    assert trial.batches == plan["updates"] >= 15
+    assert plan == {"skipped": [4]} and len(trial.choices) == 60
+    assert trial.batches == trial.trace["updates"] >= 30
+    rewards = trial.trace["rewards"]
+    assert np.argmax(trial.trace["preferences"]) == np.argmax([r or 0.0 for r in rewards]) == 4
+    assert rewards[4] == pytest.approx(np.exp(-0.1)) and rewards[0] == pytest.approx(np.exp(-1.0))
     assert all(len(choice) == 1 for choice in trial.choices) and len({choice[0] for choice in trial.choices}) == 6
+
+
+def test_a_das_search_of_one_epoch_has_no_warm_up() -> None:
+    method, trial = DAS(), Trial(epochs=1)
+    assembled(method)
+    method.search(trial)
+    assert len(trial.choices) == trial.batches == 20
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_size_is_left_open_in_the_record(name: str) -> None:
+    method = make(name)
+    asked = dataclasses.asdict(method)
+    for plan in (None, plan_for(name)):
+        assembled(method, plan)
+        assert None not in method.resolved().values() and method.resolved().keys() == asked.keys()
+    assert dataclasses.asdict(method) == asked
+    wanted = {"adapter": {"bottleneck": 12}, "das": {"skip": 1, "bottleneck": 12, "skip_bottleneck": 24}, "prompt_deep": {"length": 7},
+              "apt": {"length": 7, "train_scale": True}, "prompt_shallow": {"length": 7}}  # fmt: skip
+    assert wanted.get(name, {}).items() <= method.resolved().items()
+
+
+def test_sizes_that_differ_are_listed() -> None:
+    method = APT()
+    method.resolve(length=[7, 9, 7])
+    assert method.resolved() == {"length": [7, 9], "rank": 4, "train_scale": None}
 
 
 def test_das_switches_layers() -> None:
@@ -206,5 +237,5 @@ def test_das_with_a_plan_holds_what_the_plan_uses() -> None:
 def test_claims_name_methods_that_exist() -> None:
     for name in METHODS:
         for claim in make(name).claims:
-            assert {"text", "metric", "better", "than", "relation"} <= claim.keys()
+            assert {"text", "metric", "better", "than", "relation", "source"} <= claim.keys()
             assert claim["better"] in METHODS and claim["than"] in METHODS and claim["better"] != claim["than"]

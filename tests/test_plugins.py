@@ -12,8 +12,9 @@ from typing import ClassVar
 import pytest
 
 from suite import plugins
+from suite.names import nearest
 from suite.core import Method
-from suite.plugins import configured, discover, nearest, source_files, source_hash
+from suite.plugins import configured, discover, source_files, source_hash
 from suite.record import UserError
 
 METHOD = '''
@@ -68,6 +69,12 @@ def test_a_file_anywhere_defines_a_method() -> None:
     ("raise SystemExit", "SystemExit (line 1)"),
     (METHOD.format(name="mine").replace("title", "titel"), "TypeError: class Mine has no `title: ClassVar[str]`"),
     (METHOD.format(name="mine").replace("size: int = 3", "size: int"), "TypeError: Mine.__init__() missing 1 required"),
+    (METHOD.format(name="mine").replace("int = 3", "object = print"), "TypeError: parameter size of mine is no JSON value: Object of"),
+    (METHOD.format(name="mine").replace("int = 3", "float = float('nan')"), "TypeError: parameter size of mine is no JSON value: Out"),
+    (METHOD.format(name="mine") + "    overrides = {('vilt', 'easy-vqa'): {'sise': 4}}",
+     "UserError: unknown parameter of mine 'sise'; did you mean 'size'?"),
+    (METHOD.format(name="mine") + "    overrides = {('vilt', 'easy-vqa'): {'size': {4}}}", "TypeError: parameter size of mine is no JSON"),
+    (METHOD.format(name="mine") + "    claims = ({'better': {4}},)", "TypeError: Object of type set is not JSON serializable"),
 ])  # fmt: skip
 def test_a_broken_file_is_named_and_the_others_are_there(text: str, error: str) -> None:
     found = discover(written("broken.py", text) + written("mine.py", METHOD.format(name="good")))
@@ -103,14 +110,19 @@ def test_unknown_names() -> None:
         discover().get("lroa")
 
 
+def test_a_broken_file_that_is_asked_for_by_name_leaves_the_others() -> None:
+    found = discover(written("mine.py", "import no_such_module"))
+    assert found.usable(["mine", "lora", "lroa"]) == ["lora", "lroa"] and found.usable("all") == "all"
+    with pytest.raises(UserError, match=r"^mine\.py: ModuleNotFoundError: No module named 'no_such_module'"):
+        found.usable(["mine"])
+
+
 def test_overrides_by_backbone_and_task() -> None:
     class Changed(discover().get("lora")):
-        overrides = {("vilt", "easy-vqa"): {"rank": 7}, ("vilt", "world-vqa"): {"rnak": 7}}
+        overrides = {("vilt", "easy-vqa"): {"rank": 7}}
 
     assert configured(Changed, "vilt", "easy-vqa").rank == 7
     assert configured(Changed, "other", "easy-vqa") == Changed()
-    with pytest.raises(UserError, match="unknown parameter of lora 'rnak'; did you mean 'rank'?"):
-        configured(Changed, "vilt", "world-vqa")
 
 
 @pytest.fixture
@@ -151,3 +163,32 @@ def test_source_hash_sees_what_is_imported_and_nothing_else(tree: Path) -> None:
     assert hashes()[0] != a and hashes()[1] == b
     (tree / "suite/core.py").write_text("import sys")
     assert hashes()[1] != b
+
+
+def hashed(file: Path) -> str:
+    for cached in (source_files, source_hash, plugins._imported):
+        cached.cache_clear()
+    return source_hash(file)
+
+
+@pytest.mark.parametrize(("file", "helper", "statement"), [
+    ("lib/site-packages/pack/mine.py", "lib/site-packages/pack/parts/help.py", "from .parts import help"),
+    ("lib/site-packages/pack/mine.py", "lib/site-packages/pack/parts/help.py", "import pack.parts.help"),
+    ("elsewhere/mine.py", "elsewhere/help.py", "from help import x"),
+    ("elsewhere/mine.py", "mine_parts/help.py", "from mine_parts.help import x"),
+    ("methods/mine.py", "mine_parts/help.py", "import mine_parts.help"),
+])  # fmt: skip
+def test_source_hash_sees_a_plug_ins_own_modules(tree: Path, file: str, helper: str, statement: str) -> None:
+    for name in (file, helper, "lib/site-packages/library.py"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    for folder in ("lib/site-packages/pack", "lib/site-packages/pack/parts"):
+        if (tree / folder).is_dir():
+            (tree / folder / "__init__.py").write_text("")
+    (tree / helper).write_text("x = 1")
+    (tree / "lib/site-packages/library.py").write_text("x = 1")
+    (tree / file).write_text(f"import library\n{statement}")
+    before = hashed(tree / file)
+    (tree / "lib/site-packages/library.py").write_text("x = 2")
+    assert hashed(tree / file) == before, "a library beside it is none of its own"
+    (tree / helper).write_text("x = 2")
+    assert hashed(tree / file) != before

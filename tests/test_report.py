@@ -35,15 +35,15 @@ def table(board: Board):  # noqa: ANN201
 MARKDOWN = """\
 ### vilt, profile mini
 
-| Method | Trained (K params) | Extra MACs (M) | Batch 1 (ms) | Batch 32 (ms) | easy-vqa (accuracy) | world-vqa (accuracy) | Average |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| Full | 900 | 0 | 2.00 | 40.0 | **81.0 ± 2.5** | **91.0 ± 2.5** | **86.0 ± 2.5** |
-| Lora | 9.22 | −0.332 | 2.50 → 2.00 | 50.0 → 40.0 | **80.5 ± 6.4** <sup>a</sup> | 85.0 ± 2.5 | 82.8 ± 9.5 <sup>b</sup> |
-| Head | 0 | 0 | 2.00 | 40.0 | 51.0 ± 2.5 | 61.0 ± 2.5 | 56.0 ± 2.5 |
-| Apt | ? | ? | ? | ? | 71.0 ± 2.5 | n/a <sup>c</sup> | n/a <sup>d</sup> |
-| das | ? | ? | ? | ? | missing <sup>e</sup> | missing <sup>e</sup> | missing <sup>f</sup> |
-| *Floor: no image* | – | – | – | – | *40.0* | *40.0* | *40.0* |
-| *Floor: majority* | – | – | – | – | *30.0* | *30.0* | *30.0* |
+| Method | Trained (K params) | Extra MACs (M) | Batch 1 (ms) | Batch 32 (ms) | Memory (MiB) | easy-vqa (accuracy) | world-vqa (accuracy) | Average |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| Full | 900 | 0 | 2.00 | 40.0 | 12.0 | **81.0 ± 2.5** | **91.0 ± 2.5** | **86.0 ± 2.5** |
+| Lora | 9.22 | −0.332 | 2.50 → 2.00 | 50.0 → 40.0 | 12.0 | **80.5 ± 6.4** <sup>a</sup> | 85.0 ± 2.5 | 82.8 ± 9.5 <sup>b</sup> |
+| Head | 0 | 0 | 2.00 | 40.0 | 12.0 | 51.0 ± 2.5 | 61.0 ± 2.5 | 56.0 ± 2.5 |
+| Apt | ? | ? | ? | ? | ? | 71.0 ± 2.5 | n/a <sup>c</sup> | n/a <sup>d</sup> |
+| das | ? | ? | ? | ? | ? | missing <sup>e</sup> | missing <sup>e</sup> | missing <sup>f</sup> |
+| *Floor: no image* | – | – | – | – | – | *40.0* | *40.0* | *40.0* |
+| *Floor: majority* | – | – | – | – | – | *30.0* | *30.0* | *30.0* |
 
 <sup>a</sup> seed 1 failed: loss is nan  
 <sup>b</sup> over the seeds that every task has  
@@ -61,13 +61,13 @@ def test_golden_markdown(board: Board) -> None:
 def test_golden_latex(board: Board) -> None:
     lines = to_latex(table(board)).splitlines()
     assert lines[5:9] == [
-        r"\begin{tabular}{lrrrrrrr}",
+        r"\begin{tabular}{lrrrrrrrr}",
         r"\toprule",
-        r"Method & Trained & Extra MACs & Batch 1 & Batch 32 & easy-vqa & world-vqa & Average \\",
-        r" & \scriptsize K params & \scriptsize M & \scriptsize ms & \scriptsize ms & \scriptsize accuracy & \scriptsize accuracy &  \\",
+        r"Method & Trained & Extra MACs & Batch 1 & Batch 32 & Memory & easy-vqa & world-vqa & Average \\",
+        r" & \scriptsize K params & \scriptsize M & \scriptsize ms & \scriptsize ms & \scriptsize MiB & \scriptsize accuracy & \scriptsize accuracy &  \\",
     ]
     assert lines[11] == (
-        r"Lora & 9.22 & $-$0.332 & 2.50 $\rightarrow$ 2.00 & 50.0 $\rightarrow$ 40.0 & \textbf{80.5}{\scriptsize\,$\pm$\,6.4}"
+        r"Lora & 9.22 & $-$0.332 & 2.50 $\rightarrow$ 2.00 & 50.0 $\rightarrow$ 40.0 & 12.0 & \textbf{80.5}{\scriptsize\,$\pm$\,6.4}"
         r"\textsuperscript{a} & 85.0{\scriptsize\,$\pm$\,2.5} & 82.8{\scriptsize\,$\pm$\,9.5}\textsuperscript{b} \\"
     )
     text = "\n".join(lines)
@@ -82,6 +82,25 @@ def test_csv_has_base_units_and_full_precision(board: Board) -> None:
     assert [lora[f"easy-vqa{end}"] for end in ("", " n", " status", " reason")] == ["80.5", "2", "partial", "loss is nan"]
     assert rows["das"]["average status"] == "missing"
     assert rows["floor:blind"]["world-vqa"] == "40"
+
+
+def test_recalls_and_memory_are_shown() -> None:
+    recalls = {"ir_r1": 40.0, "ir_r10": 90.0, "ir_r5": 70.0, "tr_r1": 50.0}
+    mine = [record(cell("lora", "world-retrieval", s), metric="recall", status="ok", reason=None,
+                   metrics={name: value + s for name, value in recalls.items()} | {"recall": 45.0 + s}) for s in range(3)]  # fmt: skip
+    peaks = [cost("lora", "world-retrieval", plan=None, peak_memory=3 * 2**20), cost("lora", "easy-vqa", peak_memory=None)]
+    board = collect([*mine, *board_records({"lora": {"easy-vqa": [80.0]}, "head": {"easy-vqa": [50.0]}})], peaks)
+    assert board.sections[0].rows[0].cells["world-retrieval"].metrics == {name: value + 1 for name, value in recalls.items()}
+    files = {name: content.decode() for name, content in render(board).items() if name.endswith(("md", "tex", "csv", "html"))}
+    small = files["vilt.md"].split("### vilt, profile mini: world-retrieval")[1].split("\n")
+    assert small[2] == "| Method | IR R@1 (%) | IR R@5 (%) | IR R@10 (%) | TR R@1 (%) | recall (%) |"
+    assert small[4:6] == ["| Lora | 41.0 | 71.0 | 91.0 | 51.0 | 46.0 |", ""]
+    assert all("IR R@10" in files[name] for name in ("vilt.tex", "vilt.html", "index.html")) and "mini: easy-vqa" not in files["vilt.md"]
+    row = next(csv.DictReader(io.StringIO(files["vilt.csv"])))
+    assert (row["world-retrieval"], row["world-retrieval ir_r10"], row["peak_memory"]) == ("46", "91", "")
+    only = collect(mine, peaks[:1])
+    assert only.sections[0].rows[0].costs.peak_memory == 3 * 2**20 and "| 3.00 |" in to_markdown(table(only))
+    assert all("mean of IR and TR R@1" in files[name] for name in ("vilt.tex", "vilt.html", "index.html"))
 
 
 def test_holes_are_visible_in_every_format(board: Board, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +128,7 @@ def test_hostile_names_do_no_harm() -> None:
         assert "&lt;script&gt;" in files[name].decode()
     markdown = files["vilt.md"].decode()
     assert "<script" not in markdown
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("| ")} == {9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("| ")} == {10}
     assert r"\textless{}script\textgreater{}" in files["vilt.tex"].decode()
     assert r"\end{table}" not in files["vilt.tex"].decode()
     assert next(csv.DictReader(io.StringIO(files["vilt.csv"].decode())))["title"] == evil

@@ -82,9 +82,31 @@ def test_a_damaged_or_missing_per_example_file_is_named(saved: tuple[Store, Reco
 
 
 def test_set_aside_keeps_the_files(saved: tuple[Store, Record]) -> None:
-    saved[0].set_aside("a-0")
-    assert saved[0].record("a-0") is None
-    assert sorted(path.name for path in (saved[0].runs / "damaged").iterdir()) == ["a-0.json", "a-0.npz"]
+    place, folder = saved[0], saved[0].root / "aside" / "damaged"
+    place.set_aside("a-0", folder)
+    assert place.record("a-0") is None
+    place.save(saved[1])
+    place.set_aside("a-0", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["a-0.1.json", "a-0.1.npz", "a-0.2.json"], "nothing is overwritten"
+    place.save(saved[1])
+    with pytest.raises(UserError, match=r"cannot move .*runs/a-0\.json to .*file"):
+        (place.root / "file").write_text("")
+        place.set_aside("a-0", place.root / "file")
+
+
+def test_sweep_removes_what_killed_writes_left(saved: tuple[Store, Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    place = saved[0]
+    place.costs.mkdir()
+    for name in (place.runs / "b-0.json", place.runs / "b-0.npz", place.costs / "c.json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(SystemExit))  # as if killed: nothing is tidied up
+            with pytest.raises(SystemExit):
+                write_atomic(name, b"half")
+    (place.runs / ".gitignore").write_text("")
+    assert len(list(place.runs.iterdir())) == 5
+    place.sweep()
+    assert sorted(path.name for path in place.runs.iterdir()) == [".gitignore", "a-0.json", "a-0.npz"]
+    assert list(place.costs.iterdir()) == []
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
+import fakes
 import pytest
 import torch
 from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask
 
-from suite import backbones
+from suite import backbones, tasks, work
 from suite.assemble import assemble, derive, parameter_groups
-from suite.core import Recipe
+from suite.core import Backbone, Batch, Plan, Recipe
+from suite.grid import CellTask
 from suite.search import NonFiniteLoss, search
 from suite.train import CHECKPOINT, Outcome, evaluate_on, factor, fit, run_cell
 
@@ -95,6 +98,7 @@ def test_only_what_the_method_trains_is_trained() -> None:
 def test_parameter_groups() -> None:
     model = assemble(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", plan=None)
     model.backbone.model["norm"].requires_grad_(True)
+    model.backbone.attached.register_parameter("scale", torch.nn.Parameter(torch.zeros(1)))
     groups = parameter_groups(model, Recipe(1, 8, weight_decay=0.1, head_multiplier=10.0), 1e-3)
     names = {id(p): name for name, p in model.trained().items()}
     found = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -103,6 +107,7 @@ def test_parameter_groups() -> None:
     assert found["head.bias"] == (pytest.approx(1e-2), 0.0)
     assert found["backbone.attached.adapter.0.weight"] == (1e-3, 0.1)
     assert found["backbone.attached.adapter.0.bias"] == found["backbone.model.norm.weight"] == (1e-3, 0.0)
+    assert found["backbone.attached.scale"] == (1e-3, 0.1), "a vector that is neither: APT's scale decays in the official code"
 
 
 def test_schedule() -> None:
@@ -138,10 +143,21 @@ def test_test_split_is_read_once_at_the_end(keep: str) -> None:
     assert len(outcome.correct) == len(outcome.clusters) == task.sizes["test"]
 
 
+class Sealed(TinyTask):
+    """A task whose test split raises, and with it the floors."""
+
+    def pixels(self, split: str) -> torch.Tensor:
+        assert split != "test"
+        return super().pixels(split)
+
+    def floors(self) -> dict[str, float]:
+        raise AssertionError("floors are read from the test split")
+
+
 def test_validation_only_never_opens_test() -> None:
-    task = TinyTask()
-    outcome = cell(task, evaluate="validation")
-    assert "test" not in task.read and outcome.metrics == {} and "accuracy" in outcome.validation
+    task = Sealed()
+    outcome = cell(task, TinySearch(), evaluate="validation")
+    assert "test" not in task.read and outcome.metrics == {} and outcome.flags == [] and "accuracy" in outcome.validation
 
 
 def test_best_epoch_is_kept() -> None:
@@ -158,10 +174,59 @@ def test_search_reads_train_only_and_is_followed_by_a_fresh_run() -> None:
     task = TinyTask()
     found = search(TinySearch(), "tiny", task, 3, preset="mini", lr=1e-2)
     assert set(task.read) == {"search-train", "search-reward"}
-    assert (found.train_steps, found.reward_passes) == (9, 2)
+    took = {"epochs": 3, "train_steps": 9, "reward_passes": 2}
+    assert found.noted == took | {"losses": found.noted["losses"]}
     searched, given = cell(TinyTask(), TinySearch()), cell(TinyTask(), TinySearch(), plan=found.plan)
-    assert searched.plan == found.plan and searched.hyper_parameters["search_train_steps"] == 9
+    assert searched.plan == found.plan and searched.hyper_parameters["search"] == found.noted and given.hyper_parameters["search"] == {}
     assert (searched.metrics, searched.curve) == (given.metrics, given.curve), "nothing of the search is left but its plan"
+
+
+def test_a_shorter_training_searches_less() -> None:
+    assert [cell(TinyTask(), TinySearch(), epochs=n).hyper_parameters["search"]["train_steps"] for n in (1, 2, 9)] == [3, 6, 9]
+
+
+@dataclass
+class OwnEpochs(TinyAdapter):
+    epochs: int = 77
+    inner: int | None = None
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        super().attach(backbone, plan)
+        self.resolve(inner=[self.rank, self.rank])
+
+
+def test_hyper_parameters_are_nested_and_resolved() -> None:
+    method = OwnEpochs()
+    found = cell(TinyTask(), method, epochs=1).hyper_parameters
+    assert found["method"] == {"rank": 4, "epochs": 77, "inner": 4} and found["recipe"]["epochs"] == 1
+    assert found["lr"] == 1e-2 and method.inner is None, "what was asked for stays, for the next backbone"
+
+
+def test_the_record_has_what_the_search_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "load", lambda name: TinyTask())
+    monkeypatch.setattr(work, "_method", lambda job: TinySearch())
+    record, arrays = work.cell(CellTask(fakes.job("tiny_search", parameters={"rank": 4}, epochs=1), fakes.HERE))
+    assert record.provenance is not None and 0 < record.provenance.search_seconds < record.provenance.wall_seconds
+    assert record.plan is not None and record.plan.keys() == {"choice"} and len(arrays["correct"]) == 30
+    failed = fakes.job("tiny_search", parameters={"rank": 4}).record("failed", reason="boom")
+    assert failed.hyper_parameters == {"method": {"rank": 4}, "lr": 0.1}
+
+
+def test_a_weight_that_breaks_in_the_last_step_is_no_result() -> None:
+    model = assemble(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", plan=None)
+    last = model.loss
+    steps = []
+
+    def loss(batch: Batch) -> torch.Tensor:
+        steps.append(1)
+        value = last(batch)
+        return value + (model.head.weight.sum().sqrt() * 0 if len(steps) == 5 else 0)
+
+    with torch.no_grad():
+        model.head.weight.zero_()
+    model.loss = loss  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLoss, match="head.weight is not finite after the last step"):
+        fit(model, Recipe(1, 8), 3, 0.0)
 
 
 def test_flags_below_the_floors() -> None:

@@ -71,7 +71,8 @@ class TinySearch(TinyAdapter):
             trial.train_step(bool(trial.rng.integers(2)))
         trial.new_batch()
         losses = [trial.reward_loss(False), trial.reward_loss(True)]
-        return {"choice": int(np.argmin(losses)), "losses": losses}
+        trial.trace["losses"] = losses
+        return {"choice": int(np.argmin(losses))}
 
 
 @dataclass
@@ -80,6 +81,7 @@ class TinyTask:
 
     name: str = "tiny"
     metric: str = "accuracy"
+    presets: tuple[str, ...] = ("mini", "paper")
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=4, batch_size=8))
     sizes: dict[str, int] = field(default_factory=lambda: dict(SIZES))
     read: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from suite.board import Board, Claim
 from suite.report import plot
+from suite.report.details import details
 from suite.report.table import Table, build
 
 _COLOURS = {
@@ -24,9 +26,9 @@ def _environment() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def table_page(table: Table) -> str:
-    """One table as a page of its own."""
-    return _environment().get_template("table.html.j2").render(table=table, title=table.caption)
+def table_page(tables: Sequence[Table]) -> str:
+    """A table, and the small ones that belong to it, as a page of their own."""
+    return _environment().get_template("table.html.j2").render(tables=tables, title=tables[0].caption)
 
 
 def index_page(board: Board, plots: dict[str, str]) -> str:
@@ -35,7 +37,8 @@ def index_page(board: Board, plots: dict[str, str]) -> str:
     for i, section in enumerate(board.sections):
         drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"], f"p{i}-{kind}") for kind in plot.KINDS}
         shown = [(kind, label, drawn[kind]) for kind, (_, label) in plot.KINDS.items()]
-        sections.append({"it": section, "table": build(section, board.profile), "plots": shown})
+        tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
+        sections.append({"it": section, "plots": shown, **tables})
     titles = {(s.backbone, row.method): row.title for s in board.sections for row in s.rows}
     template = _environment().get_template("index.html.j2")
     return template.render(board=board, sections=sections, titles=titles, by_task=by_task, title=f"petlbench, profile {board.profile}")

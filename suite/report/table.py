@@ -69,6 +69,7 @@ def build(section: Section, profile: str) -> Table:
         Head("Extra MACs", macs[1] or "1"),
         Head("Batch 1", "ms", spare=1),
         Head("Batch 32", "ms", spare=2),
+        Head("Memory", "MiB", spare=3),
         *(Head(c.task, c.metric) for c in section.columns),
         Head("Average"),
     ]
@@ -86,13 +87,15 @@ def build(section: Section, profile: str) -> Table:
 
 
 def _costs(row: Row, params: float, macs: float) -> list[Entry]:
-    """Parameters, extra MACs and the two latencies; "?" where they were not measured."""
+    """Parameters, extra MACs, the two latencies and memory; "?" where they were not measured."""
     c = row.costs
     names = ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged")
     data = {name: getattr(c, name) if c else None for name in names}
     first = Entry(number(c.trainable / params) if c else "?", data={n: data[n] for n in names[:3]})
     second = Entry(number(c.extra_macs / macs) if c else "?", data={n: data[n] for n in names[3:]})
-    return [first, second, _latency(row, "1"), _latency(row, "32")]
+    peak = c.peak_memory if c else None
+    memory = Entry("?" if peak is None else number(peak / 2**20), data={"peak_memory": peak})
+    return [first, second, _latency(row, "1"), _latency(row, "32"), memory]
 
 
 def _latency(row: Row, size: str) -> Entry:
@@ -112,6 +115,7 @@ def _cell(cell: Summary | None, name: str, notes: _Notes) -> Entry:
     cell = cell or Summary(status="n/a", reason="not planned")
     keys = ("mean", "half", "n", "tied", "p", "status", "reason")
     data = {name if key == "mean" else f"{name} {key}": getattr(cell, key) for key in keys}
+    data |= {f"{name} {metric}": value for metric, value in cell.metrics.items()}
     marks = (notes.mark(cell.why()),) if cell.status != "ok" else ()
     if cell.mean is None:
         return Entry(cell.status, marks=marks, data=data)
@@ -124,7 +128,7 @@ def _floors(section: Section) -> list[list[Entry]]:
     return [
         [
             Entry(FLOOR_TITLES.get(name, f"Floor: {name}"), data={"method": f"floor:{name}", "title": FLOOR_TITLES.get(name, name)}),
-            *[Entry(NONE)] * 4,
+            *[Entry(NONE)] * 5,
             *(_floor(c.floors.get(name), c.task) for c in section.columns),
             _floor(section.floors.get(name), "average"),
         ]
@@ -146,5 +150,6 @@ def _legend(section: Section) -> str:
         f"Mean over {_seeds(section)} seeds, plus or minus half the 95 % interval (t). Bold: the best of its column, or"
         " not told apart from it (paired by example, clustered by image, Holm-corrected). Trained: the method's own parameters, without"
         " heads. Extra MACs: of one example, against the backbone with its head. Milliseconds: median of one pass; behind an arrow, with"
-        " the method folded into the weights."
+        " the method folded into the weights. Memory: what a training step takes at its peak beyond what was there before it. Average:"
+        " plain mean over the tasks' headline metrics; that of retrieval is the mean of IR and TR R@1."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.board import Board
+from suite.report.details import details
 from suite.report.formats import to_csv, to_latex, to_markdown
 from suite.report.page import index_page, table_page
 from suite.report.plot import KINDS, pareto_plot
@@ -20,7 +21,9 @@ def render(board: Board) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for section in board.sections:
         name, table = section.backbone, build(section, board.profile)
-        texts = {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table), "html": table_page(table)}
+        tables = [table, *details(section, board.profile)]
+        texts = {"md": "\n".join(map(to_markdown, tables)), "tex": "\n".join(map(to_latex, tables))}
+        texts |= {"csv": to_csv(table), "html": table_page(tables)}
         files |= {f"{name}.{ending}": text.encode() for ending, text in texts.items()}
         for kind in KINDS:
             drawn = pareto_plot(section, kind, board.profile)
