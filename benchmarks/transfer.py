@@ -55,7 +55,7 @@ def main() -> None:
         by_method = {"scratch": values} | {name: list(reference.methods[name][task].seeds.values()) for name in METHODS}
         for name, scores in by_method.items():
             found = interval(scores)
-            rows.append({"task": task, "method": name, "mean": found.mean, "half_width": found.half_width,
+            rows.append({"task": task, "method": name, "mean": found.mean, "half_width": found.half,
                          "above_scratch": found.mean - sum(values) / len(values)})  # fmt: skip
     report("transfer", rows)
 
