@@ -168,9 +168,9 @@ HARD = {
 def test_samples_of_hard_scenes_come_to_an_end(objs: list[Object]) -> None:
     for seed in range(150):
         for long in (True, False):
-            corpus.sample(objs, long, Limited(seed))
+            assert corpus.sample(objs, long, Limited(seed)).text
         if len(objs) < 5:
-            world_text._question(objs, Limited(seed))
+            assert world_text._question(objs, Limited(seed))[1] in world_text.ANSWERS
 
 
 def test_content_words_and_answers_are_one_piece_each() -> None:
