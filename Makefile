@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing into .venv"
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(VENV)/bin/python -c 'import mmengine.runner'  # writes a parser cache, which two workers at once would write over each other
 	@touch $@
 
 test: setup
