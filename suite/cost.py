@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from scipy.stats import binom
-from torch import nn
 
 from suite import backbones, macs
 from suite.assemble import Trainee, assemble, derive, device_for, move, optimizer

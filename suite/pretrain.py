@@ -11,6 +11,7 @@ import random
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ class Texts:
                 for p, n in zip(parts, longest)]
 
 
+@cache
 def content_ids() -> np.ndarray:
     """Boolean table over the vocabulary: is the piece a content word?"""
     vocabulary = text.tokenizer().get_vocab()
