@@ -34,9 +34,10 @@ def scratch() -> dict[str, list[float]]:
 
     jobs = grid.cells(Settings(methods=["scratch"]), (str(ROOT / "benchmarks" / "scratch.py"),))
     first = {job.cell.task: job for job in jobs}
-    tried: dict[str, dict[str, float | None]] = {task: {} for task in first}
-    for (job, lr), score in runs("suite.work:tuned", [(job, lr) for job in first.values() for lr in tune.rates(True)]):
-        tried[job.cell.task][f"{lr:g}"] = score
+    tried: dict[str, tune.Tried] = {task: {} for task in first}
+    trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(True) for seed in tune.SEEDS]
+    for (job, lr, seed), score in runs("suite.work:tuned", trials):
+        tried[job.cell.task].setdefault(f"{lr:g}", {})[str(seed)] = score
     origin = grid.Origin.here("mini")
     chosen = [dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs]
     found: dict[str, list[float]] = {task: [] for task in first}

@@ -98,14 +98,16 @@ def move(value: Any, device: torch.device | str) -> Any:
 
 
 def parameter_groups(model: Trainee, recipe: Recipe, lr: float) -> list[dict[str, Any]]:
-    """Up to four groups: head or rest (learning rate), with or without weight decay: biases and norms have none."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    exempt = _exempt(model)
+    """Up to six groups: `part` head, own or shared (learning rate), with or without weight decay: biases and norms have none."""
+    rates = {"head": lr * recipe.head_multiplier, "own": lr, "shared": recipe.shared_lr or lr}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    exempt, shared = _exempt(model), {id(p) for p in model.backbone.always_trained()}
     for name, parameter in model.trained().items():
-        groups.setdefault((name.startswith("head."), id(parameter) not in exempt), []).append(parameter)
+        part = "head" if name.startswith("head.") else "shared" if id(parameter) in shared else "own"
+        groups.setdefault((part, id(parameter) not in exempt), []).append(parameter)
     return [
-        {"params": parameters, "lr": lr * (recipe.head_multiplier if head else 1.0), "weight_decay": recipe.weight_decay if decays else 0.0}
-        for (head, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+        {"params": parameters, "part": part, "lr": rates[part], "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (part, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

@@ -117,7 +117,7 @@ class Column(Strict):
 class Flag(Strict):
     """Something a reader should not miss."""
 
-    kind: Literal["failed", "missing", "below head", "below floor", "duplicate", "recorded", "examples", "costs"]
+    kind: Literal["failed", "missing", "below head", "below floor", "duplicate", "recorded", "examples", "costs", "untuned"]
     method: str
     task: str | None = None
     text: str

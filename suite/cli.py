@@ -126,12 +126,17 @@ def accept(profile: Profile = None) -> None:
 
 
 @app.command()
-def tune(backbone: Some = None, method: Some = None, task: Some = None, workers: Workers = None, quiet: Quiet = False) -> None:
+def tune(backbone: Some = None, method: Some = None, task: Some = None, workers: Workers = None, quiet: Quiet = False,
+         file: Annotated[Path | None, typer.Option(help="The methods of this file, wherever it lies.")] = None) -> None:  # fmt: skip
     """Try each method's learning rates, on validation only, and store what was found in results/tuning."""
     settings = _settings("mini", backbones=backbone, methods=method, tasks=task, workers=workers)
+    from suite.results import methods_of
     from suite.run import tune_grid
 
-    if failed := tune_grid(settings, quiet=quiet):
+    if file and method:
+        raise UserError("give --file or --method, not both")
+    files, names = methods_of(file) if file else ((), settings.methods)
+    if failed := tune_grid(settings.model_copy(update={"methods": names}), quiet=quiet, files=files):
         raise UserError(f"{len(failed)} runs failed, first {failed[0]}")
 
 

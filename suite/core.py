@@ -194,7 +194,11 @@ class Method:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a task is trained. Batches of `batch_size` examples; lr is the method's, found by `petlbench tune`."""
+    """How a task is trained. Batches of `batch_size` examples; lr is the method's, found by `petlbench tune`.
+
+    shared_lr: of the always-trained parts, for all methods alike, as in the papers, where every method has the same rate (None: the
+    method's). Else a classifier alone becomes prompt tuning by its class token, at rates that no method with modules stands.
+    """
 
     epochs: int
     batch_size: int
@@ -203,8 +207,9 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
     head_multiplier: float = 1.0
+    shared_lr: float | None = 1e-3
     keep: Literal["best", "last"] = "last"
-    clip: float | None = None
+    clip: float | None = 1.0
 
 
 class Task(Protocol):

@@ -51,7 +51,7 @@ class Job:
     """One cell and all that a worker needs.
 
     base: hash of what every seed and every cost of the method on this backbone and task depends on. size: how long it takes,
-    relative to others. refusal: the status and reason of a cell that is not run.
+    relative to others. refusal: the status and reason of a cell that is not run. doubt: what is wrong with its learning rate.
     """
 
     cell: Cell
@@ -71,6 +71,7 @@ class Job:
     searches: bool
     trains_backbone: bool
     refusal: tuple[Status, str] | None = None
+    doubt: str | None = None
 
     def record(self, status: Status, **content: Any) -> Record:
         """The record of this cell."""
@@ -143,11 +144,11 @@ class _Data:
 
     def __init__(self, settings: Settings, name: str):
         from suite import tasks
-        from suite.data.text import PATH as TOKENIZER
+        from suite.backbones.shipped import TOKENIZER, sha256
 
         self.name, self.lack, self.task = name, None, tasks.load(name)
         self.source = source_hash(Path(inspect.getfile(type(self.task))))
-        self.tokenizer = hashlib.sha256(TOKENIZER.read_bytes()).hexdigest() if TOKENIZER.is_file() else "missing"
+        self.tokenizer = sha256(TOKENIZER) if TOKENIZER.is_file() else "missing"
         self.hash, self.size = "missing", 0
         if settings.preset not in self.task.presets:
             self.lack = f"{name} has no data at the {settings.preset}'s size"
@@ -189,8 +190,9 @@ def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, d
     }  # fmt: skip
     sources = [source_hash(catalogue.files[name]), place.source, data.source, data.tokenizer]
     base = base_key(shared, [name, place.name, data.name, settings.profile], sources)
+    doubt = tune.doubt(place.name, data.name, name, key=base, preset=settings.preset)
     cells = [Cell(method=name, backbone=place.name, task=data.name, seed=seed, profile=settings.profile) for seed in settings.seeds]
-    return [Job(cell=cell, key=cell_key(base, cell, lr), base=base, **shared) for cell in cells]
+    return [Job(cell=cell, key=cell_key(base, cell, lr), base=base, doubt=doubt, **shared) for cell in cells]
 
 
 def base_key(parts: Mapping[str, Any], names: Sequence[str], sources: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 SCHEMA = 1
-PROTOCOL = 1
+PROTOCOL = 2
 """Bumped when the training or evaluation protocol changes; part of every key."""
 
 Status = Literal["ok", "failed", "missing", "n/a"]

@@ -111,24 +111,24 @@ def _run_costs(tasks: Sequence[grid.CostTask], store: Store, quiet: bool) -> Non
             reporter.step(1.0, f"{outcome.job.job.cell} {outcome.error or 'measured'}")
 
 
-def tune_grid(settings: Settings, *, quiet: bool = False) -> list[str]:
+def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...] = ()) -> list[str]:
     """Try the learning rates that were not tried yet, or with other weights, data or code; returns a line for each that failed.
 
     On validation only. Every result is stored at once in results/tuning. Raises UserError like `run`.
     """
     with alone():
-        jobs = {job.base: job for job in grid.cells(settings) if job.refusal is None}  # one of each method and task, of all its seeds
-        tasks = [(job, lr) for job in jobs.values() for lr in tune.missing(**_place(job))]
+        jobs = {job.base: job for job in grid.cells(settings, files) if job.refusal is None}  # one of each method and task, of all its seeds
+        tasks = [(job, *trial) for job in jobs.values() for trial in tune.missing(**_place(job))]
         tasks.sort(key=lambda task: -task[0].size)
         failed = []
-        with Reporter("learning rates", [job.size for job, _ in tasks], quiet) as reporter:
+        with Reporter("learning rates", [job.size for job, *_ in tasks], quiet) as reporter:
             for outcome in pool.run(TUNING, tasks, settings.processes(), LOGS):
-                job, lr = outcome.job
-                name = f"{job.cell.backbone}/{job.cell.task}/{job.cell.method} at {lr:g}"
+                job, lr, seed = outcome.job
+                name = f"{job.cell.backbone}/{job.cell.task}/{job.cell.method} at {lr:g}, seed {seed}"
                 if outcome.error:
                     failed.append(f"{name}: {outcome.error}")
                 else:
-                    tune.add(lr=lr, score=outcome.value, **_place(job))
+                    tune.add(lr=lr, seed=seed, score=outcome.value, **_place(job))
                 reporter.step(job.size, f"{name}: {outcome.error or outcome.value}")
     return failed
 

@@ -171,7 +171,8 @@ class Protocol(Hook):
         self._look(runner.epoch, 0)
         if len(self.losses) != len(self.loader):
             raise RuntimeError(f"an epoch had {len(self.losses)} batches where the task's sizes say {len(self.loader)}")
-        point = {"epoch": runner.epoch + 1, "loss": torch.stack(self.losses).mean().item(), "lr": _base_lr(runner), "validation": None}
+        loss, lr = torch.stack(self.losses).mean().item(), _base_lr(runner, self.recipe)
+        point = {"epoch": runner.epoch + 1, "loss": loss, "lr": lr, "validation": None}
         if self.recipe.keep == "best":
             point["validation"] = self._keep_best(runner.model)
         self.curve.append(point)
@@ -202,9 +203,9 @@ class Protocol(Hook):
         return metrics[metric]
 
 
-def _base_lr(runner: Runner) -> float:
-    """The learning rate of what is not the head, at this step of the schedule."""
-    return min(group["lr"] for group in runner.optim_wrapper.param_groups)
+def _base_lr(runner: Runner, recipe: Recipe) -> float:
+    """The method's learning rate at this step of the schedule."""
+    return next(group["lr"] for group in runner.optim_wrapper.param_groups if group["part"] == "head") / recipe.head_multiplier
 
 
 def _write_checkpoint(runner: Runner, folder: Path) -> None:

@@ -6,11 +6,11 @@ Which runs there are and what they mean is here; the process pool that runs them
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from suite.record import Strict, UserError
 from suite.store import write_atomic
@@ -19,24 +19,26 @@ if TYPE_CHECKING:
     from suite.core import Method, Task
 
 FOLDER = Path("results/tuning")
-SEED = 100
-"""Of every tuning run: none of the board's."""
+SEEDS = (100, 101)
+"""Of the tuning runs at each learning rate: none of the board's. One alone picks rates that other seeds do not stand."""
 LIGHT = (1e-3, 3e-3, 1e-2, 3e-2)
 FULL = (1e-4, 3e-4, 1e-3, 3e-3)
 PUBLISHED = {"vilt": 5e-4}
 """Base learning rate of the papers, for the preset `paper` (papers.md section 1)."""
 
 
+Tried = dict[str, dict[str, FiniteFloat | None]]
+"""Learning rate (`%g`) -> seed -> validation metric in percent, None where the loss was not finite."""
+
+
 class Entry(Strict):
     """What was tried for a method on a task. lr: the best, None until all were tried.
 
-    tried: learning rate (`%g`) -> validation metric in percent, None where the loss was not finite.
     key: `grid.Job.base` of these runs, a hash of all that they depend on but learning rate and seed.
     """
 
     lr: FiniteFloat | None = None
-    tried: dict[str, FiniteFloat | None] = {}
-    seed: int = Field(default=SEED, ge=0)
+    tried: Tried = {}
     key: str = ""
 
 
@@ -49,12 +51,16 @@ def rates(trains_backbone: bool) -> tuple[float, ...]:
     return FULL if trains_backbone else LIGHT
 
 
-def choose(tried: Mapping[str, float | None]) -> float:
-    """The learning rate with the best metric, the lower one on a tie. Raises UserError where every run diverged."""
-    scores = [(score, -float(lr)) for lr, score in tried.items() if score is not None]
-    if not scores:
+def choose(tried: Tried) -> float:
+    """The learning rate with the best mean over its seeds, the lower one on a tie; one that diverged at a seed only if all others did.
+
+    Raises UserError where every run diverged.
+    """
+    scores = {float(lr): [score for score in by_seed.values() if score is not None] for lr, by_seed in tried.items()}
+    ranked = [(len(found), fmean(found), -lr) for lr, found in scores.items() if found]
+    if not ranked:
         raise UserError(f"no learning rate of {', '.join(tried)} gave a finite loss")
-    return -max(scores)[1]
+    return -max(ranked)[2]
 
 
 def read(backbone: str, folder: Path = FOLDER) -> Tuned:
@@ -68,28 +74,32 @@ def read(backbone: str, folder: Path = FOLDER) -> Tuned:
         raise UserError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
 
 
-def _tried(known: Tuned, method: str, task: str, key: str) -> dict[str, float | None]:
+def _tried(known: Tuned, method: str, task: str, key: str) -> Tried:
     """What was tried under this key; nothing where weights, data, method or versions were others."""
     entry = known.get(method, {}).get(task, Entry())
     return entry.tried if entry.key == key else {}
 
 
-def missing(backbone: str, method: str, task: str, *, trains_backbone: bool, key: str, folder: Path = FOLDER) -> list[float]:
-    """The learning rates still to be run. key: as in Entry; what was tried under another one counts as not tried."""
-    tried = _tried(read(backbone, folder), method, task, key)
-    return [lr for lr in rates(trains_backbone) if f"{lr:g}" not in tried]
+def _missing(tried: Tried, trains_backbone: bool) -> list[tuple[float, int]]:
+    return [(lr, seed) for lr in rates(trains_backbone) for seed in SEEDS if str(seed) not in tried.get(f"{lr:g}", {})]
 
 
-def add(backbone: str, method: str, task: str, lr: float, score: float | None, *, trains_backbone: bool, key: str,
+def missing(backbone: str, method: str, task: str, *, trains_backbone: bool, key: str, folder: Path = FOLDER) -> list[tuple[float, int]]:
+    """Learning rates and seeds still to be run. key: as in Entry; what was tried under another one counts as not tried."""
+    return _missing(_tried(read(backbone, folder), method, task, key), trains_backbone)
+
+
+def add(backbone: str, method: str, task: str, lr: float, seed: int, score: float | None, *, trains_backbone: bool, key: str,
         folder: Path = FOLDER) -> Entry:
     """Store one result at once, atomically; the entry gets its `lr` with the last one, and drops results of another key.
 
     Raises UserError like `write_atomic`.
     """
     known = read(backbone, folder)
-    tried = _tried(known, method, task, key) | {f"{lr:g}": score}
-    complete = {f"{rate:g}" for rate in rates(trains_backbone)} <= tried.keys()
-    entry = Entry(lr=choose(tried) if complete else None, tried=dict(sorted(tried.items(), key=lambda item: float(item[0]))), key=key)
+    before = _tried(known, method, task, key)
+    tried = before | {f"{lr:g}": dict(sorted((before.get(f"{lr:g}", {}) | {str(seed): score}).items()))}
+    lr_found = None if _missing(tried, trains_backbone) else choose(tried)
+    entry = Entry(lr=lr_found, tried=dict(sorted(tried.items(), key=lambda item: float(item[0]))), key=key)
     known.setdefault(method, {})[task] = entry
     content = {name: {task: known[name][task].model_dump() for task in sorted(known[name])} for name in sorted(known)}
     write_atomic(folder / f"{backbone}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
@@ -106,13 +116,21 @@ def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: boo
     return entry.lr if entry.lr is not None else default
 
 
-def tune_cell(method: Method, backbone: str, task: Task, lr: float, *, preset: str = "mini", epochs: int | None = None) -> float | None:
+def doubt(backbone: str, task: str, method: str, *, key: str, preset: str = "mini", folder: Path = FOLDER) -> str | None:
+    """Why `learning_rate` may not be the best of those tried; None where it is, or is the published one. key: as in Entry."""
+    entry = read(backbone, folder).get(method, {}).get(task, Entry())
+    if preset == "paper" or (entry.lr is not None and entry.key == key):
+        return None
+    return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other code, data or weights"
+
+
+def tune_cell(method: Method, backbone: str, task: Task, lr: float, seed: int, *, preset: str = "mini", epochs: int | None = None) -> float | None:
     """The validation metric (percent) of one run, None where the loss was not finite. Never opens the test split."""
     from suite.search import NonFiniteLoss
     from suite.train import run_cell
 
     try:
-        outcome = run_cell(method, backbone, task, SEED, preset=preset, lr=lr, epochs=epochs, evaluate="validation")
+        outcome = run_cell(method, backbone, task, seed, preset=preset, lr=lr, epochs=epochs, evaluate="validation")
     except NonFiniteLoss:
         return None
     return outcome.validation[task.metric]

@@ -46,10 +46,10 @@ def cost(task: CostTask) -> Cost:
                    memory=task.memory, key=task.key, profile=cell.profile)  # fmt: skip
 
 
-def tuned(task: tuple[Job, float]) -> float | None:
-    """The validation metric of one learning rate, in percent; None where the loss was not finite."""
-    job, lr = task
-    return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, preset=job.preset, epochs=job.epochs)
+def tuned(task: tuple[Job, float, int]) -> float | None:
+    """The validation metric of one learning rate and seed, in percent; None where the loss was not finite."""
+    job, lr, seed = task
+    return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, seed, preset=job.preset, epochs=job.epochs)
 
 
 def _method(job: Job) -> Any:

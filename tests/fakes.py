@@ -70,9 +70,9 @@ def cost(task: CostTask) -> Cost:
                 trainable_all=2, total=3, macs=4, extra_macs=1)  # fmt: skip
 
 
-def tuned(task: tuple[Job, float]) -> float:
-    job, lr = task
-    note("started", f"{job.base}-{lr:g}")
+def tuned(task: tuple[Job, float, int]) -> float:
+    job, lr, seed = task
+    note("started", f"{job.base}-{lr:g}-{seed}")
     return lr
 
 

@@ -82,6 +82,8 @@ def test_help_imports_nothing_heavy() -> None:
     (["cost", "das", "--plan", '{"skipped": [6]}'], 'error: a plan of das here is {"skipped": [layers from 0 to 5]}, not {'),
     (["compare", str(DAS), "--against", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "nothing.py"], "error: there is no file nothing.py"),
+    (["tune", "--file", "nothing.py"], "error: there is no file nothing.py"),
+    (["tune", "--file", str(DAS), "--method", "lora"], "error: give --file or --method, not both"),
     (["show"], "error: there is no results/tables/board.json; `petlbench collect` writes it"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_and_exit_code_2(petlbench: Callable[..., Said], arguments: list[str], line: str) -> None:
@@ -153,6 +155,13 @@ def test_only_the_current_grid_is_collected(petlbench: Callable[..., Said], fake
     petlbench("run", "--workers", "1")
     faked([fakes.job("a")])
     assert [record.key for record in results.current(settings.Settings()).records] == ["a-0"]
+
+
+def test_learning_rates_in_doubt_are_flagged_once(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:
+    faked([fakes.job("a", seed, doubt="never tuned") for seed in (0, 1)] + [fakes.job("b"), fakes.job("b", 1, doubt=None)])
+    petlbench("run", "--workers", "1")
+    flags = [flag for flag in results.current(settings.Settings()).board().sections[0].flags if flag.kind == "untuned"]
+    assert [(flag.method, flag.text) for flag in flags] == [("a", "never tuned: t")]
 
 
 def test_mini_stays_off_the_network(petlbench: Callable[..., Said], faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,8 +105,10 @@ def test_costs_come_after_the_cells_in_one_process(start: Start) -> None:
 def test_learning_rates_are_tried_once_and_again_where_the_code_changed(start: Start) -> None:
     start([])
     jobs = [fakes.job("a", seed) for seed in range(2)] + [fakes.job("b", trains_backbone=True)]
-    tried = [f"{name}-{lr:g}" for name, rates in (("a", tune.LIGHT), ("b", tune.FULL)) for lr in rates]
-    for changed, expected in ((jobs, tried), (jobs, []), ([replace(jobs[0], base="new"), jobs[2]], [f"new-{lr:g}" for lr in tune.LIGHT])):
+    tried = {name: [f"{name}-{lr:g}-{seed}" for lr in rates for seed in tune.SEEDS]
+             for name, rates in (("a", tune.LIGHT), ("b", tune.FULL), ("new", tune.LIGHT))}
+    changes = ((jobs, [*tried["a"], *tried["b"]]), (jobs, []), ([replace(jobs[0], base="new"), jobs[2]], tried["new"]))
+    for changed, expected in changes:
         Path("started").unlink(missing_ok=True)
         fakes.install(changed)
         assert run.tune_grid(Settings(workers=1), quiet=True) == []

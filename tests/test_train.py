@@ -99,7 +99,7 @@ def test_parameter_groups() -> None:
     model = assemble(TinyAdapter(), "tiny", TinyTask(), 3, preset="mini", plan=None)
     model.backbone.model["norm"].requires_grad_(True)
     model.backbone.attached.register_parameter("scale", torch.nn.Parameter(torch.zeros(1)))
-    groups = parameter_groups(model, Recipe(1, 8, weight_decay=0.1, head_multiplier=10.0), 1e-3)
+    groups = parameter_groups(model, Recipe(1, 8, weight_decay=0.1, head_multiplier=10.0, shared_lr=5e-4), 1e-3)
     names = {id(p): name for name, p in model.trained().items()}
     found = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert set(found) == set(model.trained())
@@ -107,6 +107,8 @@ def test_parameter_groups() -> None:
     assert found["head.bias"] == (pytest.approx(1e-2), 0.0)
     assert found["backbone.attached.adapter.0.weight"] == (1e-3, 0.1)
     assert found["backbone.attached.adapter.0.bias"] == found["backbone.model.norm.weight"] == (1e-3, 0.0)
+    assert found["backbone.model.pooler.weight"] == (5e-4, 0.1) and found["backbone.model.pooler.bias"] == (5e-4, 0.0)
+    assert {group["lr"] for group in parameter_groups(model, Recipe(1, 8, shared_lr=None), 1e-2)} == {1e-2}
     assert found["backbone.attached.scale"] == (1e-3, 0.1), "a vector that is neither: APT's scale decays in the official code"
 
 
@@ -161,7 +163,7 @@ def test_validation_only_never_opens_test() -> None:
 
 
 def test_best_epoch_is_kept() -> None:
-    task = TinyTask(recipe=Recipe(6, 8, keep="best"))
+    task = TinyTask(recipe=Recipe(6, 8, keep="best", clip=None, shared_lr=None))
     outcome = run_cell(TinyAdapter(), "tiny", task, 3, preset="mini", lr=0.3)
     curve = [point["validation"] for point in outcome.curve]
     assert outcome.validation["accuracy"] == max(curve) > curve[-1], "the rate is chosen so that the last epoch is not the best"
@@ -225,7 +227,7 @@ def test_a_weight_that_breaks_in_the_last_step_is_no_result() -> None:
     with torch.no_grad():
         model.head.weight.zero_()
     model.loss = loss  # type: ignore[method-assign]
-    with pytest.raises(NonFiniteLoss, match="head.weight is not finite after the last step"):
+    with pytest.raises(NonFiniteLoss, match="weight is not finite after the last step"):
         fit(model, Recipe(1, 8), 3, 0.0)
 
 

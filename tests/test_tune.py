@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from suite.record import UserError
 
 
 def fill(folder: Path, scores: list[float | None], key: str = "k") -> tune.Entry:
-    for lr, score in zip(tune.rates(False), scores):
-        entry = tune.add("tiny", "m", "a", lr, score, trains_backbone=False, key=key, folder=folder)
+    """The scores of the learning rates from the lowest on, the same at every seed."""
+    for (lr, seed), score in zip(product(tune.rates(False), tune.SEEDS), [s for s in scores for _ in tune.SEEDS]):
+        entry = tune.add("tiny", "m", "a", lr, seed, score, trains_backbone=False, key=key, folder=folder)
     return entry
+
+
+def trials(*rates: float) -> list[tuple[float, int]]:
+    return list(product(rates, tune.SEEDS))
 
 
 def test_every_method_gets_the_same_number_of_tries() -> None:
@@ -23,10 +29,13 @@ def test_every_method_gets_the_same_number_of_tries() -> None:
 
 
 def test_choice() -> None:
-    assert tune.choose({"0.001": 50.0, "0.01": 70.0, "0.1": None}) == 0.01
-    assert tune.choose({"0.01": 70.0, "0.001": 70.0}) == 0.001, "the lower one on a tie"
+    assert tune.choose({"0.001": {"1": 50.0}, "0.01": {"1": 70.0}, "0.1": {"1": None}}) == 0.01
+    assert tune.choose({"0.01": {"1": 70.0}, "0.001": {"1": 70.0}}) == 0.001, "the lower one on a tie"
+    assert tune.choose({"0.01": {"1": 80.0, "2": 80.0}, "0.1": {"1": 96.0, "2": 56.0}}) == 0.01, "the mean decides"
+    assert tune.choose({"0.01": {"1": 50.0, "2": 50.0}, "0.1": {"1": 96.0, "2": None}}) == 0.01, "a seed that diverged counts"
+    assert tune.choose({"0.01": {"1": None, "2": None}, "0.1": {"1": 96.0, "2": None}}) == 0.1
     with pytest.raises(UserError, match=r"no learning rate of 0\.1"):
-        tune.choose({"0.1": None})
+        tune.choose({"0.1": {"1": None}})
 
 
 def test_only_a_complete_entry_gives_a_learning_rate(tmp_path: Path) -> None:
@@ -39,23 +48,35 @@ def test_only_a_complete_entry_gives_a_learning_rate(tmp_path: Path) -> None:
 
 
 def test_resumes_with_what_is_missing(tmp_path: Path) -> None:
-    def left(task: str, trains: bool = False) -> list[float]:
+    def left(task: str, trains: bool = False) -> list[tuple[float, int]]:
         return tune.missing("tiny", "m", task, trains_backbone=trains, key="k", folder=tmp_path)
 
-    assert (left("a"), left("a", True)) == (list(tune.LIGHT), list(tune.FULL))
+    assert (left("a"), left("a", True)) == (trials(*tune.LIGHT), trials(*tune.FULL))
     fill(tmp_path, [60.0, None])
-    assert left("a") == list(tune.LIGHT[2:]), "a run that diverged is not tried again"
-    assert left("b") == list(tune.LIGHT)
+    assert left("a") == trials(*tune.LIGHT[2:]), "a run that diverged is not tried again"
+    tune.add("tiny", "m", "a", tune.LIGHT[3], tune.SEEDS[0], 1.0, trains_backbone=False, key="k", folder=tmp_path)
+    assert left("a") == [*trials(tune.LIGHT[2]), (tune.LIGHT[3], tune.SEEDS[1])]
+    assert left("b") == trials(*tune.LIGHT)
 
 
 def test_what_was_tried_with_other_code_is_used_until_it_is_tried_again(tmp_path: Path) -> None:
     fill(tmp_path, [60.0, 80.0, 90.0, 70.0], "old")
     assert tune.missing("tiny", "m", "a", trains_backbone=False, key="old", folder=tmp_path) == []
-    assert tune.missing("tiny", "m", "a", trains_backbone=False, key="new", folder=tmp_path) == list(tune.LIGHT)
+    assert tune.missing("tiny", "m", "a", trains_backbone=False, key="new", folder=tmp_path) == trials(*tune.LIGHT)
     assert tune.learning_rate("tiny", "a", "m", folder=tmp_path) == tune.LIGHT[2]
-    assert fill(tmp_path, [50.0], "new") == tune.Entry(tried={"0.001": 50.0}, key="new")
+    assert fill(tmp_path, [50.0], "new") == tune.Entry(tried={"0.001": {str(seed): 50.0 for seed in tune.SEEDS}}, key="new")
     assert fill(tmp_path, [50.0, 40.0, 30.0, 20.0], "new").lr == tune.LIGHT[0]
     assert tune.missing("tiny", "m", "a", trains_backbone=False, key="new", folder=tmp_path) == []
+
+
+def test_a_rate_is_in_doubt_until_it_is_tuned_with_this_code(tmp_path: Path) -> None:
+    def doubt(key: str, preset: str = "mini") -> str | None:
+        return tune.doubt("tiny", "a", "m", key=key, preset=preset, folder=tmp_path)
+
+    fill(tmp_path, [60.0, 80.0, 90.0], "old")
+    assert "never tuned" in str(doubt("old")) and doubt("old", "paper") is None
+    fill(tmp_path, [60.0, 80.0, 90.0, 70.0], "old")
+    assert doubt("old") is None and "other code" in str(doubt("new"))
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -67,8 +88,8 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_a_run_is_judged_on_validation_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "load", lambda name: TinyBackbone)
     task = TinyTask()
-    assert 0 <= tune.tune_cell(TinyAdapter(), "tiny", task, 1e-2) <= 100
+    assert 0 <= tune.tune_cell(TinyAdapter(), "tiny", task, 1e-2, 100) <= 100
     assert "test" not in task.read
     loss = task.loss
     task.loss = lambda *inputs: loss(*inputs) * math.inf  # type: ignore[method-assign]
-    assert tune.tune_cell(TinyAdapter(), "tiny", task, 1e-2) is None
+    assert tune.tune_cell(TinyAdapter(), "tiny", task, 1e-2, 100) is None

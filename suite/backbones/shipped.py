@@ -52,5 +52,5 @@ def load(path: Path) -> dict[str, Tensor]:
 
 def hub(repository: str) -> str:
     """Where to load a hub checkpoint from: the folder of that name below PETLBENCH_MIRROR if it is there, else the hub."""
-    mirror = Path(os.environ.get("PETLBENCH_MIRROR", "/nonexistent")) / repository
-    return str(mirror) if mirror.is_dir() else repository
+    mirror = os.environ.get("PETLBENCH_MIRROR")
+    return str(Path(mirror, repository)) if mirror and Path(mirror, repository).is_dir() else repository

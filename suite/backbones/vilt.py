@@ -20,7 +20,7 @@ from transformers.models.vilt.modeling_vilt import ViltMLMHead
 from suite.backbones import shipped
 from suite.core import Backbone, Batch, Features, Kind, Site
 from suite.data.text import tokenizer
-from suite.layers import Attention, FeedForward, Layer, Sequence, SubLayer
+from suite.layers import Attention, FeedForward, Layer, Sequence
 from suite.record import UserError
 
 
