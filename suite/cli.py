@@ -186,7 +186,7 @@ def fetch(profile: Profile = None, task: Some = None) -> None:
 
 @app.command()
 def pretrain() -> None:
-    """Pre-train the mini backbone and write suite/weights. Takes half an hour on two cores; its result is committed."""
+    """Pre-train the mini backbone and write suite/weights. Takes 40 minutes on two cores; its result is committed."""
     from suite.pretrain import main as pretrain_main
 
     pretrain_main()

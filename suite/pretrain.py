@@ -41,7 +41,7 @@ class Plan:
     """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`;
     the learning rate falls linearly over the last `decay` steps; a killed run goes on from the last multiple of `save`."""
 
-    steps: int = 8_000
+    steps: int = 12_000
     stem_steps: int = 800
     ranks: int = 2
     scenes: int = 32
@@ -50,7 +50,7 @@ class Plan:
     lr: float = 3e-3
     muon_lr: float = 2e-2
     warmup: int = 200
-    decay: int = 3_000
+    decay: int = 4_000
     hide: float = 0.35
     stages: tuple[int, int] = (300, 1_000)
     save: int = 500
@@ -247,7 +247,8 @@ def make_tokenizer(scenes: int = 20_000) -> None:
     """
     batch, rng = world.scenes("tokenizer", scenes, (1, 3)), random.Random(0)
     samples = [corpus.sample(batch.objects(i), k == 0, rng) for i in range(scenes) for k in range(4)]
-    text.train([corpus.plain(s.text) for s in samples]).save(str(text.PATH))
+    words = [*wording.NUMBERS, *wording.RESERVED] * 500
+    text.train([*(corpus.plain(s.text) for s in samples), *words]).save(str(text.PATH))
 
 
 def finish(plan: Plan, folder: Path) -> dict[str, float]:
