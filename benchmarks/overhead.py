@@ -35,7 +35,7 @@ class Fixed:
 
 
 def bare(model: Any, task: Fixed) -> None:
-    """The loop that one would write by hand, with the same optimiser and schedule."""
+    """The loop that one would write by hand, with the same optimiser, schedule and clipping."""
     import torch
 
     from suite.assemble import optimizer
@@ -45,9 +45,11 @@ def bare(model: Any, task: Fixed) -> None:
     update = optimizer(model, task.recipe, LR)
     schedule = torch.optim.lr_scheduler.LambdaLR(update, lambda step: factor(step, total, task.recipe.warmup))
     model.train()
+    trained = list(model.trained().values())
     for _ in range(EPOCHS):
         for batch in task.kept:
             task.loss(model.backbone, model.head, batch).backward()
+            torch.nn.utils.clip_grad_norm_(trained, task.recipe.clip)
             update.step()
             update.zero_grad()
             schedule.step()

@@ -1,0 +1,64 @@
+"""What DAS's search is worth: the layer that it finds beside every other one, on validation, with the tuned learning rate.
+
+A layer drawn at random has the mean over all of them in expectation.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from common import report
+
+SEEDS = (100, 101)
+
+
+def search(job: tuple[str, int]) -> int:
+    """The layer that the search finds on a task with a seed."""
+    from suite.search import search as run_search
+
+    name, seed = job
+    method, task, lr = _setting(name)
+    return run_search(method, "vilt", task, seed, preset="mini", lr=lr).plan["skipped"][0]
+
+
+def skipped(job: tuple[str, int, int]) -> float:
+    """Validation metric (percent) on a task with a seed, without this layer."""
+    from suite.train import run_cell
+
+    name, seed, layer = job
+    method, task, lr = _setting(name)
+    outcome = run_cell(method, "vilt", task, seed, preset="mini", lr=lr, plan={"skipped": [layer]}, evaluate="validation")
+    return outcome.validation[task.metric]
+
+
+def _setting(name: str) -> tuple[Any, Any, float]:
+    import torch
+
+    from suite import tasks, tune
+    from suite.plugins import discover
+
+    torch.set_num_threads(1)
+    return discover().get("das")(), tasks.load(name), tune.learning_rate("vilt", name, "das")
+
+
+def main() -> None:
+    from suite import backbones, tasks
+
+    layers = len(backbones.load("vilt").build("mini").sites("layer"))
+    pairs = [(name, seed) for name in tasks.names() for seed in SEEDS]
+    trials = [(*pair, layer) for pair in pairs for layer in range(layers)]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = dict(zip(pairs, pool.map(search, pairs)))
+        scores = dict(zip(trials, pool.map(skipped, trials)))
+    rows = []
+    for pair, layer in found.items():
+        mine = [scores[(*pair, other)] for other in range(layers)]
+        rows.append({"task": pair[0], "seed": pair[1], "layer": layer, "found": mine[layer], "random": sum(mine) / layers, "best": max(mine)})
+    report("skips", rows)
+
+
+if __name__ == "__main__":
+    main()
