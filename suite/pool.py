@@ -118,7 +118,7 @@ def _serve(work: str, pipe: Connection, log: str) -> None:
     """A worker's life: import once, then job after job until the parent ends it or is gone."""
     os.environ.update(SINGLE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with open(log, "a", encoding="utf-8", buffering=1) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
@@ -139,8 +139,13 @@ def _serve(work: str, pipe: Connection, log: str) -> None:
             pipe.send(answer)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process, a child of multiprocessing, when the one that started it is gone, however that ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -25,6 +25,7 @@ from suite.backbones import shipped
 from suite.backbones.vilt import ViLT
 from suite.core import Backbone, seed_everything
 from suite.data import corpus, text, wording, world
+from suite.pool import end_with_parent
 from suite.probe import held_out, pixels
 from suite.progress import Reporter
 from suite.record import UserError
@@ -39,9 +40,10 @@ SHOWN = 50
 @dataclass(frozen=True)
 class Plan:
     """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`;
-    the learning rate falls linearly over the last `decay` steps; a killed run goes on from the last multiple of `save`."""
+    the learning rate falls linearly over the last `decay` of the steps before `again`, and once more, from `restart` of its height,
+    over all that follow; a killed run goes on from the last multiple of `save`."""
 
-    steps: int = 12_000
+    steps: int = 10_000
     stem_steps: int = 800
     ranks: int = 2
     scenes: int = 32
@@ -50,7 +52,9 @@ class Plan:
     lr: float = 3e-3
     muon_lr: float = 2e-2
     warmup: int = 200
-    decay: int = 4_000
+    decay: int = 3_000
+    again: int = 8_000
+    restart: float = 0.3
     hide: float = 0.35
     stages: tuple[int, int] = (300, 1_000)
     save: int = 500
@@ -60,8 +64,10 @@ class Plan:
         return (1, 1 + sum(step >= first for first in self.stages))
 
     def scale(self, step: int) -> float:
-        """Learning-rate factor: warm-up, plateau, linear decay."""
-        return min((step + 1) / self.warmup, (self.steps - step) / self.decay, 1.0)
+        """Learning-rate factor: warm-up, plateau, linear decay, and a second decay from a lower height."""
+        if step >= self.again:
+            return self.restart * (self.steps - step) / (self.steps - self.again)
+        return min((step + 1) / self.warmup, (self.again - step) / self.decay, 1.0)
 
 
 @dataclass
@@ -232,6 +238,7 @@ def restore(path: Path, plan: Plan, backbone: Backbone, optims: list[torch.optim
 def worker(rank: int, plan: Plan, folder: Path) -> None:
     """One process of the training; rank 0 leaves its final state behind."""
     if plan.ranks > 1:
+        end_with_parent()
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=plan.ranks)
     backbone = train(plan, rank, folder / "state.pt")
     if rank == 0:
@@ -247,8 +254,7 @@ def make_tokenizer(scenes: int = 20_000) -> None:
     """
     batch, rng = world.scenes("tokenizer", scenes, (1, 3)), random.Random(0)
     samples = [corpus.sample(batch.objects(i), k == 0, rng) for i in range(scenes) for k in range(4)]
-    words = [*wording.NUMBERS, *wording.RESERVED] * 500
-    text.train([*(corpus.plain(s.text) for s in samples), *words]).save(str(text.PATH))
+    text.train([corpus.plain(s.text) for s in samples]).save(str(text.PATH))
 
 
 def finish(plan: Plan, folder: Path) -> dict[str, float]:

@@ -174,7 +174,8 @@ def test_samples_of_hard_scenes_come_to_an_end(objs: list[Object]) -> None:
 
 
 def test_content_words_and_answers_are_one_piece_each() -> None:
-    words = {*wording.CONTENT, *world_text.ANSWERS, *EasyVqa("easy-vqa", {}).classes}
+    never_said = {"six", "seven"}  # of up to three objects, five is the highest number that anything is said to be
+    words = {*wording.CONTENT, *world_text.ANSWERS, *EasyVqa("easy-vqa", {}).classes} - never_said
     pieces = {word: [t for t in text.tokenizer().encode(word).tokens if t not in text.SPECIAL] for word in words}
     assert {word: found for word, found in pieces.items() if found != [word]} == {}
 

@@ -22,7 +22,7 @@ from suite.pretrain import MATCH, WORDS, Plan, Texts
 from suite.record import UserError
 from tests import reading
 
-TINY = Plan(steps=4, stem_steps=10, ranks=1, scenes=2, texts=3, warmup=2, decay=2, stages=(1, 2), save=2)
+TINY = Plan(steps=4, stem_steps=10, ranks=1, scenes=2, texts=3, warmup=2, decay=2, again=3, stages=(1, 2), save=2)
 MOST_BYTES = 6 * 2**20
 WEIGHTS = shipped.path_of("vilt-mini")
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"{WEIGHTS.name} is not there yet: `petlbench pretrain` makes it")
@@ -37,9 +37,10 @@ def same_state(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bo
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-def test_learning_rate_rises_stays_and_falls() -> None:
-    plan = Plan(steps=1000, warmup=100, decay=300)
-    scales = [plan.scale(step) for step in range(plan.steps)]
+def test_learning_rate_rises_stays_and_falls_twice() -> None:
+    plan = Plan(steps=1200, warmup=100, decay=300, again=1000, restart=0.5)
+    scales, last = np.split(np.array([plan.scale(step) for step in range(plan.steps)]), [1000])
+    assert last[0] == 0.5 and last[-1] == pytest.approx(0.5 / 200) and np.all(np.diff(last) < 0)
     assert scales[0] == pytest.approx(0.01) and scales[49] == pytest.approx(0.5) and scales[-1] == pytest.approx(1 / 300)
     assert set(scales[99:701]) == {1.0}
     assert np.all(np.diff(scales[:100]) > 0) and np.all(np.diff(scales[700:]) < 0)

@@ -18,7 +18,7 @@ PAD, CLS, SEP, MASK, UNK = range(5)
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
 
 
-def train(texts: list[str], size: int = 600) -> Tokenizer:
+def train(texts: list[str], size: int = 400) -> Tokenizer:
     """A WordPiece tokenizer of at most `size` pieces over lower-cased words, with all letters and digits as pieces."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 

@@ -12,9 +12,6 @@ CONTENT = frozenset(
     [*(w for values in ATTRIBUTES.values() for w in values), *PLURALS.values(), *NUMBERS,
      "above", "below", "more", "fewer", "many", "yes", "no", "not", "true", "false"])
 """Words that say something of the picture: what masked-word pre-training hides."""
-RESERVED = ("tiny", "huge", "disc", "discs", "box", "boxes", "wedge", "wedges", "spark", "sparks", "plus", "pluses", "scarlet", "lime",
-            "azure", "golden", "dark", "silver", "cyan", "rusty")
-"""Words that no text has yet, one piece each: a tokenizer cannot grow without pre-training anew."""
 
 
 def value(attribute: str | None, index: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
-from suite.data.facts import ATTRIBUTES, RELATIONS, Claim, Compare, Count, Exists, Relation, ask, describe, draw, some_keys
+from suite.data.facts import ATTRIBUTES, CLEAR, RELATIONS, Claim, Compare, Count, Exists, Relation, ask, describe, draw, offset
 from suite.data.wording import NUMBERS, phrase, pick, value
 from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, Object, Scenes
 
@@ -110,13 +110,27 @@ def _values(kind: str, keys: tuple[str, ...], left: list[Object], right: list[Ob
     return sorted((one | two) - true or _KEYS[keys] - true), sorted(true)
 
 
+_PLACES = ("to the left of", "to the right of", "above", "below")
+
+
 def captions(scenes: Scenes, rng: np.random.Generator) -> list[str]:
-    """One true caption a scene: every object once, in random order and detail."""
+    """One true caption a scene: every object once, in random order and detail, each but the first by its place beside the one before.
+
+    Lists of objects, as in pre-training, are no task: the matching head alone ranks them as well as any tuning does.
+    """
     dice = _generator(rng)
     return [_caption(scenes.objects(i), dice) for i in range(len(scenes))]
 
 
 def _caption(objs: list[Object], rng: random.Random) -> str:
-    parts = ["a " + phrase(describe(obj, some_keys(rng, place=0.35))) for obj in rng.sample(objs, len(objs))]
-    body = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return pick(("the picture shows {body}", "you can see {body} here", "here are {body}"), rng, body=body)
+    order = rng.sample(objs, len(objs))
+    body = _named(order[0], rng)
+    for count, (one, two) in enumerate(pairwise(order)):
+        place = rng.choice([r for r in range(len(_PLACES)) if offset(one, two, r) >= CLEAR])
+        body += f"{', which is' if count else ''} {_PLACES[place]} {_named(two, rng)}"
+    return pick(("the picture shows {body}", "you can see {body}", "here is {body}"), rng, body=body)
+
+
+def _named(obj: Object, rng: random.Random) -> str:
+    keys = [key for key, rate in (("size", 0.3), ("colour", 0.85), ("shape", 0.85)) if rng.random() < rate] or ["colour"]
+    return "a " + phrase(describe(obj, tuple(keys)))
