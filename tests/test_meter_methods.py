@@ -72,6 +72,12 @@ def test_das_skips_layers_of_single_streams() -> None:
     assert method.resolved()["skip"] == len(everything) // 3 == 2
 
 
+@pytest.mark.parametrize(("name", "wanted"), [("meter", True), ("vilt", False)])
+def test_das_has_a_class_token_on_meter_only(name: str, wanted: bool) -> None:
+    model = assemble(discover().get("das")(), name, small(Vqa, WorldVqa), 0, preset="mini", plan={"skipped": [1]}, pretrained=False)
+    assert ("backbone.class_token" in model.trained()) == wanted
+
+
 def test_prompts_stand_in_front_and_are_read_by_the_poolers() -> None:
     plain, (own, method) = assembled("head")[0](batch()), assembled("prompt_shallow")
     features = own(batch())

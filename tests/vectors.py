@@ -129,6 +129,9 @@ class PostNorm(Backbone):
         found += [Site(k, k, "text", 0, width, "after", p, self, dict(p.linears)) for k, p in self.layer.sub_layers().items()]
         return [site for site in found if site.kind in kinds]
 
+    def add_class_token(self) -> None:
+        """Nothing: a layer is given its tokens."""
+
 
 def _tree(w: Arrays) -> nn.Module:
     """Nested modules from the names of Linear and LayerNorm weights."""
