@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from meters import WORDS, at_paper_size, batch, close, mini
+from torch import Tensor, nn
 
 from suite import macs
 from suite.assemble import assemble
@@ -104,7 +105,7 @@ def test_sizes_at_paper_scale(name: str) -> None:
         method.attach(own, method.example_plan(own))
     count = sum(p.numel() for p in method.trainable(own))
     if name == "full":
-        table = (577 - len(own.model.vit_model.embeddings.position_embedding.weight)) * 768  # which grows at 384 pixels in the official code
+        table = (577 - len(own.model.vit_model.embeddings.position_embedding.weight)) * 768  # at 384 pixels, in the official code
         whole = count + sum(p.numel() for p in own.always_trained()) + table
         assert whole / 1e6 == pytest.approx(319.43, abs=0.006), "papers.md section 6: without heads"
     elif name == "bitfit":  # a layer: q, k, v, out, outer and a norm for each sub-layer, 3072 inside
@@ -126,9 +127,32 @@ def macs_of(own: meter.METER, text: int, side: int) -> int:
         return macs.counted(lambda: own(b))
 
 
+class Pooled(nn.Module):
+    """Tensors in, tensor out, for tracing."""
+
+    def __init__(self, backbone: meter.METER):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
+        return self.backbone(Batch(ids, mask, pixels)).pooled
+
+
+@pytest.mark.parametrize("name", ["apt", "lora", "prompt_shallow", "prompt_deep", "das"])
+def test_counted_and_fvcore_agree(name: str) -> None:
+    pytest.importorskip("fvcore")
+    own, method = meter.METER.build("mini", pretrained=False, device="meta"), discover().get(name)()
+    with torch.device("meta"):
+        freeze(own)
+        method.attach(own, {"skipped": [1, 2]} if name == "das" else None)
+    ids = torch.ones(1, 12, dtype=torch.long)
+    assert macs_of(own.eval(), 12, 64) == macs.with_fvcore(Pooled(assembled(name)[0]), (ids, ids, torch.zeros(1, 3, 64, 64)))
+
+
 def test_macs_at_paper_scale(paper: meter.METER) -> None:
     text, height, width = paper.papers_input()
-    whole, parts = macs_of(paper, text, height), {"layers": 6, "towers": (12, 11), "width": 768, "tokens": (40, 577), "patch_pixels": 3 * 16**2}
+    whole = macs_of(paper, text, height)
+    parts = {"layers": 6, "towers": (12, 11), "width": 768, "tokens": (40, 577), "patch_pixels": 3 * 16**2}
     assert height == width and whole == macs.meter(**parts)
     assert whole / 1e9 == pytest.approx(93.1, abs=0.05), "papers.md section 6"
     fusion = whole - macs.meter(**parts | {"layers": 0})
@@ -154,7 +178,10 @@ def small(kind: type, reader: type, **options: Any) -> Task:
     return kind(reader(f"small-{reader.__name__}", {"train": 12, "validation": 8, "test": 8}, **options), Recipe(epochs=1, batch_size=4))
 
 
-@pytest.mark.parametrize("task", [small(Vqa, WorldVqa), small(Nlvr2, WorldNlvr2), small(Retrieval, WorldRetrieval)], ids=lambda t: t.metric + t.name)
+TASKS = [small(Vqa, WorldVqa), small(Nlvr2, WorldNlvr2), small(Retrieval, WorldRetrieval)]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_every_kind_of_task_trains(task: Task) -> None:
     model = assemble(discover().get("apt")(), "meter", task, 0, preset="mini", plan=None, pretrained=False)
     loss = model.loss(next(iter(task.batches("train", 0, shuffle=True))))

@@ -101,7 +101,7 @@ class MeterModel(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """BERT's start, as everywhere in the official code: N(0, 0.02), biases 0."""
+    """BERT's start, which the official code gives its own parts too: N(0, 0.02), biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):
@@ -127,7 +127,8 @@ class METER(Backbone):
         towers = model.text_transformer, model.vit_model
         self.text_tower = [_post_norm(layer, towers[0].config.num_attention_heads) for layer in towers[0].encoder.layer]
         self.image_tower = [_pre_norm(layer, towers[1].config.num_attention_heads) for layer in towers[1].encoder.layers]
-        self.layers = {stream: [_post_norm(layer, config.num_attention_heads) for layer in model.part(stream, "layers")] for stream in STREAMS}
+        heads = config.num_attention_heads
+        self.layers = {stream: [_post_norm(layer, heads) for layer in model.part(stream, "layers")] for stream in STREAMS}
         self.sequences = {stream: Sequence(config.num_hidden_layers) for stream in STREAMS}
         mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
         self.register_buffer("pixel_scale", 0.5 / std, persistent=False)

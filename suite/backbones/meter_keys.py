@@ -35,7 +35,12 @@ NAMES = {
 
 STACKED = {f".self_attn.{letter}_proj.": third for third, letter in enumerate("qkv")}
 
-UNUSED = ("vit_model.positional_embedding", "vit_model.ln_final.weight", "vit_model.ln_final.bias", "text_transformer.embeddings.position_ids")
+UNUSED = (
+    "vit_model.positional_embedding",
+    "vit_model.ln_final.weight",
+    "vit_model.ln_final.bias",
+    "text_transformer.embeddings.position_ids",
+)
 """In the checkpoint but in no forward pass: what is left of CLIP's text side, and a table of 0, 1, 2, ..."""
 
 
