@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from suite.core import Backbone, Method, Plan
 from suite.modules import AppendedPrompt, Prompt, prompt_length
 
 
+class PrependedPrompt(Prompt):
+    """At `insert.<layer>`: puts the tokens, visible, in front of the sequence."""
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x (B, N, D), mask (B, N) or None -> (B, P + N, D) and its mask."""
+        tokens = self.tokens.expand(len(x), -1, -1)
+        return torch.cat([tokens, x], dim=1), None if mask is None else torch.cat([mask.new_ones(tokens.shape[:2]), mask], dim=1)
+
+
 @dataclass
 class ShallowPrompt(Method):
-    """One set of tokens behind each stream before its first layer; it stays to the end. length: tokens (None: see prompt_length)."""
+    """One set of tokens before the first layer that stays to the end: behind a fused sequence, in front of each of two streams.
+
+    In front, the poolers read the first prompt and not the class token, as in the official METER code.
+    length: tokens (None: see prompt_length).
+    """
 
     name: ClassVar[str] = "prompt_shallow"
     title: ClassVar[str] = "Shallow prompt"
@@ -22,7 +38,8 @@ class ShallowPrompt(Method):
         sites = backbone.sites("sequence")
         self.resolve(length=[prompt_length(self.length, site) for site in sites])
         for site in sites:
-            site.attach("insert.0", AppendedPrompt(prompt_length(self.length, site), site.width))
+            kind = AppendedPrompt if site.stream == "fused" else PrependedPrompt
+            site.attach("insert.0", kind(prompt_length(self.length, site), site.width))
 
 
 @dataclass

@@ -49,6 +49,8 @@ class DAS(Method):
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         """With a plan only what it uses; without one everything, for the search. Raises UserError for what is no plan of this backbone."""
+        if backbone.sites("cross"):
+            backbone.add_class_token()  # papers.md section 1: METER-DAS has one, ViLT-DAS has none
         layers = backbone.sites("layer")
         self._arms, self._skips = len(layers), self._skip_count(backbone)
         skipped = [] if plan is None else _skipped(plan, len(layers))

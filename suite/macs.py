@@ -36,8 +36,25 @@ def vilt(layers: int, width: int, tokens: int, patches: int, patch_pixels: int, 
     patch_pixels: numbers that one patch is mapped from (3 x 32 x 32 for B/32; 0: leave the patch map out). inner: width inside the
     FFN, 4 x width by default.
     """
-    block = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * (inner or 4 * width)
+    block = _attention_of(tokens, tokens, width) + 2 * tokens * width * (inner or 4 * width)
     return layers * block + patches * patch_pixels * width + width**2
+
+
+def meter(layers: int, towers: tuple[int, int], width: int, tokens: tuple[int, int], patch_pixels: int, inner: int | None = None) -> int:
+    """A METER of `layers` fusion layers a stream on `tokens` = (text, image with its class token), with transforms and poolers.
+
+    towers: layers of the text and of the image tower. patch_pixels, inner: as for `vilt`.
+    """
+    total = (tokens[1] - 1) * patch_pixels * width + sum(tokens) * width**2 + 2 * width**2
+    for tower, own, other in zip(towers, tokens, reversed(tokens), strict=True):
+        ffn = 2 * own * width * (inner or 4 * width)
+        total += (tower + layers) * (_attention_of(own, own, width) + ffn) + layers * _attention_of(own, other, width)
+    return total
+
+
+def _attention_of(queries: int, keys: int, width: int) -> int:
+    """An attention of so many tokens to so many, with its four projections."""
+    return 2 * (queries + keys) * width**2 + 2 * queries * keys * width
 
 
 def with_fvcore(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:

@@ -207,9 +207,10 @@ def test_missing_params_file(tmp_path: Path) -> None:
         settings.load(tmp_path / "params.yaml")
 
 
-def test_the_committed_params_are_the_defaults() -> None:
+def test_the_committed_params_are_the_defaults_for_the_backbones_with_weights() -> None:
     committed = settings.load(Path(__file__).parents[1] / "params.yaml", profile="mini")
-    assert committed == settings.Settings()
+    shipped = sorted(path.stem.removesuffix("-mini") for path in (Path(cli.__file__).parent / "weights").glob("*-mini.safetensors"))
+    assert committed == settings.Settings(backbones=shipped)
 
 
 def test_smoke_narrows_what_was_left_open(tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from vectors import SUFFIX, TOLERANCE, Arrays, Slots, attach, blocks, part, post_norm, read, vilt
+from vectors import SUFFIX, TOLERANCE, Arrays, Slots, attach, blocks, meter, part, post_norm, read, vilt
 
 from suite.core import Backbone, Method
 from suite.modules import Bottleneck
 
 Tensors = dict[str, Tensor]
 LEFT_OUT = {
-    "*/meter_stack": "comes with the METER backbone",
     "dvp/*": "comes with DVP and its backbones",
     "das/lavin_*": "comes with the LLaMA backbone",
     "das/llava_*": "LLaVA is left out of the suite",
@@ -97,8 +96,19 @@ def vilt_stack(case: Case, t: Tensors) -> Tensors:
     return {"text_feats": text, "image_feats": image, "cls_feats": features.pooled}
 
 
+def meter_stack(case: Case, t: Tensors) -> Tensors:
+    if case.file == "das":
+        layers = [(site.stream, site.depth) for site in case.backbone.sites("layer")]
+        official = sorted(layers, key=lambda layer: (layer[0] != "text", layer[1]))  # all of text, then all of image
+        case.method.choose(case.backbone, [layers.index(official[i]) for i in case.cfg("skip_module")])
+    features = case.backbone.encode(*case.backbone.join(t["text"], t["image"]), t["text_mask"].bool())
+    length = part(case.file, case.block, "out")["text_feats"].shape[1]
+    text, image = features.tokens.tensor_split([length], dim=1)
+    return {"text_feats": text, "image_feats": image, "cls_feats": features.pooled}
+
+
 COMPUTE: dict[str, Callable[[Case, Tensors], Tensors]] = {
-    f.__name__: f for f in (module, meter_self, meter_cross, meter_layer, vilt_attn, vilt_block, vilt_stack)
+    f.__name__: f for f in (module, meter_self, meter_cross, meter_layer, meter_stack, vilt_attn, vilt_block, vilt_stack)
 }
 
 
@@ -115,7 +125,8 @@ def build(file: str, block: str, dtype: torch.dtype) -> Case:
         for parameter in backbone.parameters():
             nn.init.zeros_(parameter)
     else:
-        backbone, slots = (vilt if block.startswith("vilt") else post_norm)(w, heads)
+        builder = vilt if block.startswith("vilt") else meter if block == "meter_stack" else post_norm
+        backbone, slots = builder(w, heads)
     method = attach(file, block, backbone, slots)
     backbone.to(dtype).eval()
     slots.load(w)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import ViltConfig, ViltModel
+from transformers import BertConfig, CLIPVisionConfig, RobertaConfig, ViltConfig, ViltModel
 
 from baselines.adapter import Adapter
 from baselines.lora import Lora
@@ -19,6 +19,7 @@ from baselines.parallel_adapter import ParallelAdapter
 from baselines.prompt import DeepPrompt, ShallowPrompt
 from methods.apt import APT
 from methods.das import DAS
+from suite.backbones.meter import METER, STREAMS, MeterModel
 from suite.backbones.vilt import ViLT
 from suite.core import Backbone, Kind, Method, Site, freeze
 from suite.layers import Attention, FeedForward, Layer, Sequence, SubLayer
@@ -55,15 +56,16 @@ def method_for(file: str, block: str) -> Method:
     def size(ending: str, axis: int) -> int:
         return next((array.shape[axis] for name, array in w.items() if name.endswith(ending) and "skip." not in name), 1)
 
-    skip = next((array.shape[0] for name, array in w.items() if name.startswith("skip.") and name.endswith("down.weight")), None)
+    skip = next((array.shape[0] for name, array in w.items() if "skip." in name and name.endswith("down.weight")), None)
     deep = part(file, block, "in")["x"].shape[1] - part(file, block, "out")["y"].shape[1] if block in ("vilt_attn", "vilt_block") else 0
+    length = next((array.shape[-2] for name, array in w.items() if name.startswith("prompt")), deep)
     return {
         "apt": lambda: APT(length=size("tokens", 0), rank=size("down", 0)),
         "lora": lambda: Lora(rank=size("A", 1)),
         "adapter": lambda: Adapter(bottleneck=size("down.weight", 0)),
         "scaled_pa": lambda: ParallelAdapter(bottleneck=size("down.weight", 0)),
-        "prompt_shallow": lambda: ShallowPrompt(length=size("prompt", -2)),
-        "prompt_deep": lambda: DeepPrompt(length=size("prompt", -2) if "prompt" in w else deep),
+        "prompt_shallow": lambda: ShallowPrompt(length=length),
+        "prompt_deep": lambda: DeepPrompt(length=length),
         "das": lambda: DAS(bottleneck=size("down.weight", 0), skip_bottleneck=skip or size("down.weight", 0)),
     }[file]()
 
@@ -76,6 +78,12 @@ class Slots:
 
     def add(self, name: str, parameters: Iterable[nn.Parameter]) -> None:
         self.slots.setdefault(name, []).extend(parameters)
+
+    def add_modules(self, start: str, places: dict[str, list[nn.Module]]) -> None:
+        """Weight and bias of the modules that lie at each name, stacked where there are several."""
+        for name, modules in places.items():
+            self.add(f"{start}{name}.weight", [m.weight for m in modules])
+            self.add(f"{start}{name}.bias", [m.bias for m in modules])
 
     def load(self, w: Arrays) -> None:
         assert self.slots.keys() == w.keys(), sorted(self.slots.keys() ^ w.keys())
@@ -121,6 +129,9 @@ class PostNorm(Backbone):
         found += [Site(k, k, "text", 0, width, "after", p, self, dict(p.linears)) for k, p in self.layer.sub_layers().items()]
         return [site for site in found if site.kind in kinds]
 
+    def add_class_token(self) -> None:
+        """Nothing: a layer is given its tokens."""
+
 
 def _tree(w: Arrays) -> nn.Module:
     """Nested modules from the names of Linear and LayerNorm weights."""
@@ -159,14 +170,11 @@ def vilt(w: Arrays, heads: int) -> tuple[ViLT, Slots]:
     backbone, slots = ViLT(model, "golden", class_id=0, length=8), Slots()
     if "cls_token" in w:
         backbone.add_class_token()
-        slots.add("cls_token", [backbone.class_token])
     for depth, layer in enumerate(model.encoder.layer):
         _vilt_slots(slots, f"block.{depth}." if blocks_there else "", layer, w)
     if blocks_there:
         slots.add("token_type", [model.embeddings.token_type_embeddings.weight])
-        for name, module in (("final_ln", model.layernorm), ("pooler", model.pooler.dense)):
-            slots.add(f"{name}.weight", [module.weight])
-            slots.add(f"{name}.bias", [module.bias])
+        slots.add_modules("", {"final_ln": [model.layernorm], "pooler": [model.pooler.dense]})
     return backbone, slots
 
 
@@ -180,12 +188,38 @@ def _vilt_slots(slots: Slots, start: str, layer: nn.Module, w: Arrays) -> None:
         "ffn.in": [layer.intermediate.dense],
         "ffn.out": [layer.output.dense],
     }
-    for name, modules in places.items():
-        if f"{start}{name}.weight" in w:
-            slots.add(f"{start}{name}.weight", [m.weight for m in modules])
-            slots.add(f"{start}{name}.bias", [m.bias for m in modules])
+    slots.add_modules(start, {name: modules for name, modules in places.items() if f"{start}{name}.weight" in w})
     if f"{start}ln1.weight" not in w:
         layer.layernorm_before = nn.Identity()
+
+
+def meter(w: Arrays, heads: int) -> tuple[METER, Slots]:
+    """The suite's METER with as many and as large fusion layers as the arrays have, and towers without layers."""
+    depth = 1 + max(int(name.split(".")[1]) for name in w if name.startswith("text."))
+    inner, width = w["text.0.ffn.in.weight"].shape
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": inner}
+    model = MeterModel(
+        RobertaConfig(**sizes, vocab_size=3, num_hidden_layers=0, max_position_embeddings=4),
+        CLIPVisionConfig(**sizes, num_hidden_layers=0, image_size=2, patch_size=2),
+        BertConfig(**sizes, vocab_size=3, num_hidden_layers=depth, is_decoder=True, add_cross_attention=True))  # fmt: skip
+    backbone, slots = METER(model, "golden", lengths=(8, 8)), Slots()
+    if "cls_token" in w:
+        backbone.add_class_token()
+    slots.add("token_type", [model.token_type_embeddings.weight])
+    for stream in STREAMS:
+        slots.add_modules("", {f"{stream}_pooler": [model.part(stream, "pooler").dense]})
+        for index, layer in enumerate(model.part(stream, "layers")):
+            slots.add_modules(f"{stream}.{index}.", _meter_places(layer))
+    return backbone, slots
+
+
+def _meter_places(layer: nn.Module) -> dict[str, list[nn.Module]]:
+    found = {"ffn.in": [layer.intermediate.dense], "ffn.out": [layer.output.dense], "ffn.ln": [layer.output.LayerNorm]}
+    for name, attention in (("self", layer.attention), ("cross", layer.crossattention)):
+        inside, after = attention.self, attention.output
+        modules = {"q": inside.query, "k": inside.key, "v": inside.value, "o": after.dense, "ln": after.LayerNorm}
+        found |= {f"{name}.{letter}": [module] for letter, module in modules.items()}
+    return found
 
 
 def _is_method(name: str) -> bool:
@@ -201,6 +235,8 @@ def attach(file: str, block: str, backbone: Backbone, slots: Slots) -> Method:
         for name, parameter in _site_parameters(file, backbone, site):
             own.add(_golden_name(file, block, site, name), [parameter])
     there = part(file, block, "w")
+    if "cls_token" in there:
+        own.add("cls_token", [backbone.class_token])
     for name, parameters in own.slots.items():
         if name in there:
             slots.add(name, parameters)
@@ -224,16 +260,25 @@ def _modules_at(target: SubLayer | Layer | Sequence) -> list[nn.Module]:
 
 def _golden_name(file: str, block: str, site: Site, name: str) -> str:
     if file.startswith("prompt"):
-        return "prompt"
+        return _prompt_name(block, site)
     if file == "lora":
         return name.removeprefix("lora_q.") if block == "module" else f"{_start(block, site)}{name}"
     name = name.removesuffix(".weight") if file == "apt" else name
     if block == "module":
         return {"apt": f"apt.{name}", "das": name if site.kind == "layer" else f"-{name}"}.get(file, name)
     if site.kind == "layer":
-        return f"skip.{site.depth}.{name}"
+        return f"{'' if site.stream == 'fused' else f'{site.stream}_'}skip.{site.depth}.{name}"
     return f"{_start(block, site)}{'apt' if file == 'apt' else 'adapter'}.{name}"
 
 
+def _prompt_name(block: str, site: Site) -> str:
+    """In METER's stack named by the stream that they stand beside, which for a cross-attention is the one that it reads."""
+    if block != "meter_stack":
+        return "prompt"
+    other = {"text": "image", "image": "text"}[site.stream]
+    return f"prompt.{other if site.kind == 'cross' else site.stream}"
+
+
 def _start(block: str, site: Site) -> str:
-    return f"block.{site.depth}.{site.kind}." if block.endswith("stack") else f"{site.kind}."
+    layers = "block" if site.stream == "fused" else site.stream
+    return f"{layers}.{site.depth}.{site.kind}." if block.endswith("stack") else f"{site.kind}."

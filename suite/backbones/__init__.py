@@ -11,7 +11,7 @@ from suite.names import unknown
 if TYPE_CHECKING:
     from suite.core import Backbone
 
-SUPPORT = {"__init__", "shipped"}
+SUPPORT = {"__init__", "common", "meter_keys", "shipped"}
 
 
 def names() -> list[str]:

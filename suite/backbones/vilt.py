@@ -6,7 +6,6 @@ image patches keep their order and every site can be reached. Texts that share a
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from transformers import ViltConfig, ViltForMaskedLM, ViltModel
 from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
-from suite.backbones import shipped
+from suite.backbones import common, shipped
 from suite.core import Backbone, Batch, Features, Kind, Site
 from suite.data.text import tokenizer
 from suite.layers import Attention, FeedForward, Layer, Sequence
@@ -93,7 +92,7 @@ class ViLT(Backbone):
                 backbone = cls._fresh(preset, size)
                 if pretrained:
                     backbone.load_pretrained(shipped.load(shipped.path_of(size.checkpoint)))
-            backbone.share_image_type()
+            common.share_image_type(backbone.model.embeddings.token_type_embeddings)
         return backbone.to(device)
 
     @classmethod
@@ -104,7 +103,7 @@ class ViLT(Backbone):
         nn.init.normal_(embeddings.text_embeddings.word_embeddings.weight, std=size.word_std)
         nn.init.normal_(embeddings.position_embeddings, std=size.position_std)
         if size.stem:
-            embeddings.patch_embeddings.projection = _stem((config.num_channels, *size.stem, config.hidden_size))
+            embeddings.patch_embeddings.projection = common.stem((config.num_channels, *size.stem, config.hidden_size))
         return cls(model, preset, size.class_id, size.length)
 
     @classmethod
@@ -126,19 +125,7 @@ class ViLT(Backbone):
 
     def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
         """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        own = self.pretrained_state()
-        wrong = sorted(own.keys() ^ tensors.keys()) or sorted(key for key in own if own[key].shape != tensors[key].shape)
-        if wrong:
-            raise UserError(f"weights do not fit {self.name}/{self.preset}: {wrong[0]} ({len(wrong)} such names)")
-        with torch.no_grad():
-            for key, tensor in own.items():
-                tensor.copy_(tensors[key])
-
-    def share_image_type(self) -> None:
-        """Give the modality table its third row, the second image of NLVR2, as a copy of the first image's."""
-        table = self.model.embeddings.token_type_embeddings
-        rows = table.weight.detach()[[0, 1, 1]]
-        table.num_embeddings, table.weight = 3, nn.Parameter(rows.clone())
+        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
 
     @property
     def width(self) -> int:
@@ -207,7 +194,7 @@ class ViLT(Backbone):
         x = torch.cat([text + modality[0], image + modality[image_type]], dim=1)
         if text_mask is None and image_mask is None:
             return x, None
-        return x, torch.cat([_visible(text, text_mask), _visible(image, image_mask)], dim=1)
+        return x, torch.cat([common.visible(text, text_mask), common.visible(image, image_mask)], dim=1)
 
     def encode(self, x: Tensor, mask: Tensor | None) -> Features:
         """The layers on a given sequence (B, N, D), then the last norm and the pooler on token 0."""
@@ -215,14 +202,10 @@ class ViLT(Backbone):
             x, mask = self.sequence.before(depth, x, mask)
             x = layer(x, mask)
         x = self.model.layernorm(x)
-        return Features(self.model.pooler(x), x, _visible(x, mask))
+        return Features(self.model.pooler(x), x, common.visible(x, mask))
 
 
 BACKBONE = ViLT
-
-
-def _visible(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
 
 
 def _describe(layer: nn.Module, heads: int) -> Layer:
@@ -236,15 +219,6 @@ def _describe(layer: nn.Module, heads: int) -> Layer:
         norm_first=True, dropout="output.dropout",
     )  # fmt: skip
     return Layer(attention, ffn)
-
-
-def _stem(channels: tuple[int, ...]) -> nn.Sequential:
-    """3x3 convolutions of stride 2, group norm and GELU between: (I, channels[0], H, W) -> (I, channels[-1], H / 2^n, W / 2^n)."""
-    *inner, last = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels)]
-    for convolution in (*inner, last):  # torch's own start shrinks the signal from layer to layer
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        nn.init.zeros_(convolution.bias)
-    return nn.Sequential(*(part for c in inner for part in (c, nn.GroupNorm(8, c.out_channels), nn.GELU())), last)
 
 
 def _first_line(error: BaseException) -> str:
