@@ -9,16 +9,16 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from common import report
+from common import ROOT, report
 
 CELLS = 8
 
 
 def main() -> None:
     from suite import grid, pool
-    from suite.settings import Settings
+    from suite.settings import load
 
-    settings = Settings(methods=["apt"], tasks=["world-vqa"], seeds=list(range(CELLS)))
+    settings = load(ROOT / "params.yaml", methods=["apt"], tasks=["world-vqa"], seeds=list(range(CELLS)))
     origin = grid.Origin.here("mini")
     work = [grid.CellTask(job, origin) for job in grid.cells(settings)]
     rows = []

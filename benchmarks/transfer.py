@@ -30,9 +30,9 @@ def runs(work: str, items: list[Any]) -> list[Any]:
 def scratch() -> dict[str, list[float]]:
     """Test metric by seed for each task, at the best of the four learning rates that full tuning gets to try, by validation."""
     from suite import grid, tune
-    from suite.settings import Settings
+    from suite.settings import load
 
-    jobs = grid.cells(Settings(methods=["scratch"]), (str(ROOT / "benchmarks" / "scratch.py"),))
+    jobs = grid.cells(load(ROOT / "params.yaml", methods=["scratch"]), (str(ROOT / "benchmarks" / "scratch.py"),))
     first = {job.cell.task: job for job in jobs}
     tried: dict[str, tune.Tried] = {task: {} for task in first}
     trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(True) for seed in tune.SEEDS]
