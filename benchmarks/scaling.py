@@ -18,7 +18,7 @@ def main() -> None:
     from suite import grid, pool
     from suite.settings import load
 
-    settings = load(ROOT / "params.yaml", methods=["apt"], tasks=["world-vqa"], seeds=list(range(CELLS)))
+    settings = load(ROOT / "params.yaml", backbones=["vilt"], methods=["apt"], tasks=["world-vqa"], seeds=list(range(CELLS)))
     origin = grid.Origin.here("mini")
     work = [grid.CellTask(job, origin) for job in grid.cells(settings)]
     rows = []

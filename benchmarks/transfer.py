@@ -32,7 +32,7 @@ def scratch() -> dict[str, list[float]]:
     from suite import grid, tune
     from suite.settings import load
 
-    jobs = grid.cells(load(ROOT / "params.yaml", methods=["scratch"]), (str(ROOT / "benchmarks" / "scratch.py"),))
+    jobs = grid.cells(load(ROOT / "params.yaml", backbones=["vilt"], methods=["scratch"]), (str(ROOT / "benchmarks" / "scratch.py"),))
     first = {job.cell.task: job for job in jobs}
     tried: dict[str, tune.Tried] = {task: {} for task in first}
     trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(True) for seed in tune.SEEDS]

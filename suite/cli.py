@@ -47,11 +47,15 @@ def run(profile: Profile = None, backbone: Some = None, method: Some = None, tas
     from suite.run import run as run_grid
     from suite.store import Store
 
-    for file, error in discover().broken.items():
-        typer.echo(f"warning: {file} is left out: {error}", err=True)
+    _warn(discover().broken)
     records = run_grid(settings, Store(), quiet=quiet)
     counts = Counter(record.status for record in records)
     typer.echo(f"{len(records)} cells: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+
+
+def _warn(broken: dict[str, str]) -> None:
+    for file, error in broken.items():
+        typer.echo(f"warning: {file} is left out: {error}", err=True)
 
 
 @app.command()
@@ -136,7 +140,7 @@ def tune(backbone: Some = None, method: Some = None, task: Some = None, workers:
     if file and method:
         raise UserError("give --file or --method, not both")
     files, names = methods_of(file) if file else ((), settings.methods)
-    if failed := tune_grid(settings.model_copy(update={"methods": names}), quiet=quiet, files=files):
+    if failed := tune_grid(settings.model_copy(update={"methods": names, "epochs": None}), quiet=quiet, files=files):
         raise UserError(f"{len(failed)} runs failed, first {failed[0]}")
 
 
@@ -145,9 +149,11 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
             against: Annotated[list[str] | None, typer.Option(help="Compare with this method only; may be repeated.")] = None,
             quiet: Quiet = False) -> None:  # fmt: skip
     """Run a method file on the grid of params.yaml and print its rows beside the others'."""
+    from suite.plugins import discover
     from suite.report.terminal import print_board
     from suite.results import compared
 
+    _warn(discover().broken)
     print_board(compared(file, _settings(methods=against), quiet=quiet))
 
 

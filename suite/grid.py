@@ -144,11 +144,11 @@ class _Data:
 
     def __init__(self, settings: Settings, name: str):
         from suite import tasks
-        from suite.backbones.shipped import TOKENIZER, sha256
+        from suite.backbones import shipped
 
         self.name, self.lack, self.task = name, None, tasks.load(name)
         self.source = source_hash(Path(inspect.getfile(type(self.task))))
-        self.tokenizer = sha256(TOKENIZER) if TOKENIZER.is_file() else "missing"
+        self.tokenizer = shipped.sha256(shipped.TOKENIZER) if shipped.TOKENIZER.is_file() else "missing"
         self.hash, self.size = "missing", 0
         if settings.preset not in self.task.presets:
             self.lack = f"{name} has no data at the {settings.preset}'s size"
@@ -190,7 +190,8 @@ def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, d
     }  # fmt: skip
     sources = [source_hash(catalogue.files[name]), place.source, data.source, data.tokenizer]
     base = base_key(shared, [name, place.name, data.name, settings.profile], sources)
-    doubt = tune.doubt(place.name, data.name, name, key=base, preset=settings.preset)
+    doubt = None if settings.profile == "smoke" else tune.doubt(
+        place.name, data.name, name, trains_backbone=method.trains_backbone, key=base, preset=settings.preset)  # fmt: skip
     cells = [Cell(method=name, backbone=place.name, task=data.name, seed=seed, profile=settings.profile) for seed in settings.seeds]
     return [Job(cell=cell, key=cell_key(base, cell, lr), base=base, doubt=doubt, **shared) for cell in cells]
 
@@ -242,14 +243,16 @@ class CostTask:
 
 def cost_tasks(jobs: Sequence[Job], records: Mapping[str, Record], settings: Settings) -> list[CostTask]:
     """The costs of the grid on this machine: one for each method, backbone, task and plan that the records (by key) found."""
-    from suite.cost import machine
+    from suite import cost, macs
+    from suite.backbones import shipped
 
-    here, found = machine(settings.preset), {}
+    here, found = cost.machine(settings.preset), {}
+    counters = [shipped.sha256(Path(file)) for file in (cost.__file__, macs.__file__)]
     for job in jobs:
         record = records.get(job.key)
         if record is None or (record.status != "ok" and (job.searches or record.status != "missing")):
             continue
-        parts = {"plan": record.plan, "machine": here, **settings.costs.model_dump()}
+        parts = {"plan": record.plan, "machine": here, "counters": counters, **settings.costs.model_dump()}
         key = digest({"base": job.base, **parts})
         found.setdefault(key, CostTask(job, key, record.plan, settings.costs.latency, settings.costs.memory))
     return list(found.values())

@@ -64,7 +64,8 @@ def methods_of(file: Path) -> tuple[tuple[str, ...], list[str]]:
     files = (str(file.resolve()),)
     catalogue = discover(files)
     for name, error in catalogue.broken.items():
-        raise UserError(f"{name}: {error}")
+        if Path(name).resolve() == file.resolve():
+            raise UserError(f"{name}: {error}")
     new = [name for name, place in catalogue.files.items() if str(place) in files]
     if not new:
         raise UserError(f"{file} defines no method: a dataclass derived from suite.core.Method with a `name`")

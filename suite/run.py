@@ -117,7 +117,7 @@ def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...]
     On validation only. Every result is stored at once in results/tuning. Raises UserError like `run`.
     """
     with alone():
-        jobs = {job.base: job for job in grid.cells(settings, files) if job.refusal is None}  # one of each method and task, of all its seeds
+        jobs = {job.base: job for job in grid.cells(settings, files) if job.refusal is None}  # one for all seeds
         tasks = [(job, *trial) for job in jobs.values() for trial in tune.missing(**_place(job))]
         tasks.sort(key=lambda task: -task[0].size)
         failed = []
@@ -128,7 +128,9 @@ def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...]
                 if outcome.error:
                     failed.append(f"{name}: {outcome.error}")
                 else:
-                    tune.add(lr=lr, seed=seed, score=outcome.value, **_place(job))
+                    entry = tune.add(lr=lr, seed=seed, score=outcome.value, **_place(job))
+                    if outcome.value is None and tune.choose(entry.tried) is None and not tune.missing(**_place(job)):
+                        failed.append(f"{name}: no learning rate gave a finite loss")
                 reporter.step(job.size, f"{name}: {outcome.error or outcome.value}")
     return failed
 

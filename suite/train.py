@@ -92,7 +92,7 @@ def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path 
     """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss, also where the last step broke a weight."""
     loader = Epochs(model.task, seed)
     total = recipe.epochs * len(loader)
-    wrapper = OptimWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
+    wrapper = QuietWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
     protocol = Protocol(seed, recipe, loader, work_dir, checkpoint_every)
     found = str(work_dir / CHECKPOINT) if work_dir and (work_dir / CHECKPOINT).exists() else None
     runner = QuietRunner(
@@ -212,6 +212,13 @@ def _write_checkpoint(runner: Runner, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     runner.save_checkpoint(str(folder), f".{CHECKPOINT}")
     os.replace(folder / f".{CHECKPOINT}", folder / CHECKPOINT)
+
+
+class QuietWrapper(OptimWrapper):
+    """mmengine's wrapper that clips without noting the norm in its global hub, which would wait for the device at every step."""
+
+    def _clip_grad(self) -> None:
+        self.clip_func([p for group in self.param_groups for p in group["params"] if p.grad is not None], **self.clip_grad_kwargs)
 
 
 class QuietRunner(Runner):

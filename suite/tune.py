@@ -32,7 +32,7 @@ Tried = dict[str, dict[str, FiniteFloat | None]]
 
 
 class Entry(Strict):
-    """What was tried for a method on a task. lr: the best, None until all were tried.
+    """What was tried for a method on a task. lr: the best, of an earlier key until all were tried; None where there is none.
 
     key: `grid.Job.base` of these runs, a hash of all that they depend on but learning rate and seed.
     """
@@ -51,16 +51,14 @@ def rates(trains_backbone: bool) -> tuple[float, ...]:
     return FULL if trains_backbone else LIGHT
 
 
-def choose(tried: Tried) -> float:
+def choose(tried: Tried) -> float | None:
     """The learning rate with the best mean over its seeds, the lower one on a tie; one that diverged at a seed only if all others did.
 
-    Raises UserError where every run diverged.
+    None where every run diverged.
     """
     scores = {float(lr): [score for score in by_seed.values() if score is not None] for lr, by_seed in tried.items()}
     ranked = [(len(found), fmean(found), -lr) for lr, found in scores.items() if found]
-    if not ranked:
-        raise UserError(f"no learning rate of {', '.join(tried)} gave a finite loss")
-    return -max(ranked)[2]
+    return -max(ranked)[2] if ranked else None
 
 
 def read(backbone: str, folder: Path = FOLDER) -> Tuned:
@@ -91,15 +89,15 @@ def missing(backbone: str, method: str, task: str, *, trains_backbone: bool, key
 
 def add(backbone: str, method: str, task: str, lr: float, seed: int, score: float | None, *, trains_backbone: bool, key: str,
         folder: Path = FOLDER) -> Entry:
-    """Store one result at once, atomically; the entry gets its `lr` with the last one, and drops results of another key.
+    """Store one result at once, atomically. Results of another key are dropped, but their `lr` stays until all of these are in.
 
     Raises UserError like `write_atomic`.
     """
     known = read(backbone, folder)
     before = _tried(known, method, task, key)
     tried = before | {f"{lr:g}": dict(sorted((before.get(f"{lr:g}", {}) | {str(seed): score}).items()))}
-    lr_found = None if _missing(tried, trains_backbone) else choose(tried)
-    entry = Entry(lr=lr_found, tried=dict(sorted(tried.items(), key=lambda item: float(item[0]))), key=key)
+    found = known.get(method, {}).get(task, Entry()).lr if _missing(tried, trains_backbone) else choose(tried)
+    entry = Entry(lr=found, tried=dict(sorted(tried.items(), key=lambda item: float(item[0]))), key=key)
     known.setdefault(method, {})[task] = entry
     content = {name: {task: known[name][task].model_dump() for task in sorted(known[name])} for name in sorted(known)}
     write_atomic(folder / f"{backbone}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
@@ -108,7 +106,7 @@ def add(backbone: str, method: str, task: str, lr: float, seed: int, score: floa
 
 def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: bool = False, preset: str = "mini",
                   folder: Path = FOLDER) -> float:
-    """The tuned learning rate, of whatever key; the second of `rates` where there is none; the published one for the preset `paper`."""
+    """The tuned learning rate, of whatever key; the second of `rates` where there is none; for the preset `paper` the published one."""
     default = rates(trains_backbone)[1]
     if preset == "paper":
         return PUBLISHED.get(backbone, default)
@@ -116,15 +114,19 @@ def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: boo
     return entry.lr if entry.lr is not None else default
 
 
-def doubt(backbone: str, task: str, method: str, *, key: str, preset: str = "mini", folder: Path = FOLDER) -> str | None:
+def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: str, preset: str = "mini",
+          folder: Path = FOLDER) -> str | None:
     """Why `learning_rate` may not be the best of those tried; None where it is, or is the published one. key: as in Entry."""
+    if preset == "paper":
+        return None if backbone in PUBLISHED else "its published learning rates are not here yet"
     entry = read(backbone, folder).get(method, {}).get(task, Entry())
-    if preset == "paper" or (entry.lr is not None and entry.key == key):
-        return None
-    return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other code, data or weights"
+    if entry.key != key or _missing(entry.tried, trains_backbone):
+        return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other settings, code or data"
+    return "no learning rate gave it a finite loss" if entry.lr is None else None
 
 
-def tune_cell(method: Method, backbone: str, task: Task, lr: float, seed: int, *, preset: str = "mini", epochs: int | None = None) -> float | None:
+def tune_cell(method: Method, backbone: str, task: Task, lr: float, seed: int, *, preset: str = "mini",
+              epochs: int | None = None) -> float | None:
     """The validation metric (percent) of one run, None where the loss was not finite. Never opens the test split."""
     from suite.search import NonFiniteLoss
     from suite.train import run_cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise, permutations
 
 from suite.data.world import COLOURS, COLUMNS, ROWS, SHAPES, SIZES, Object
 
@@ -89,3 +90,15 @@ def pair(text: str, left: list[Object], right: list[Object]) -> bool:
     seen = bool(fitting(left, phrase)), bool(fitting(right, phrase))
     return seen == next(v for k, v in {"only the left": (True, False), "only the right": (False, True), "neither": (False, False),
                                        "both": (True, True), "each": (True, True)}.items() if k in text)
+
+
+def chain(text: str, objs: list[Object]) -> bool:
+    """Do the objects, in some order, fit the descriptions, and stand to one another as it is said between them?"""
+    beyond = {"left": lambda a, b: a.x < b.x, "right": lambda a, b: a.x > b.x,
+              "above": lambda a, b: a.y < b.y, "below": lambda a, b: a.y > b.y}
+    named, said = PHRASE.findall(text), re.findall(rf"\b(?:{'|'.join(beyond)})\b", text)
+    assert len(named) == len(said) + 1, text
+    return len(named) == len(objs) and any(
+        all(obj in fitting(objs, phrase) for obj, phrase in zip(order, named))
+        and all(beyond[word](*pair) for word, pair in zip(said, pairwise(order)))
+        for order in permutations(objs))

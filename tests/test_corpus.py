@@ -136,7 +136,7 @@ def test_world_nlvr2_and_retrieval_texts_are_as_true_as_they_say() -> None:
     for i, (sentence, truth) in enumerate(zip(*world_text.statements(left, right, np.random.default_rng(6)))):
         assert reading.pair(sentence, left.objects(i), right.objects(i)) == truth, sentence
     for i, caption in enumerate(world_text.captions(left, np.random.default_rng(7))):
-        assert reading.caption(caption, left.objects(i)), caption
+        assert reading.chain(caption, left.objects(i)), caption
 
 
 class Limited(random.Random):

@@ -17,7 +17,7 @@ from suite import backbones, tasks, work
 from suite.assemble import assemble, derive, parameter_groups
 from suite.core import Backbone, Batch, Plan, Recipe
 from suite.grid import CellTask
-from suite.search import NonFiniteLoss, search
+from suite.search import NonFiniteLoss, SearchTrial, search
 from suite.train import CHECKPOINT, Outcome, evaluate_on, factor, fit, run_cell
 
 
@@ -93,6 +93,22 @@ def test_only_what_the_method_trains_is_trained() -> None:
     assert {name.split(".")[0] + "." + name.split(".")[1] for name in changed} == {
         "backbone.attached", "backbone.model", "head.weight", "head.bias"}
     assert not any("body" in name or "norm" in name for name in changed)
+
+
+@pytest.mark.parametrize("searching", [False, True])
+def test_gradients_are_clipped(searching: bool) -> None:
+    """Below Adam's epsilon a clipped gradient moves nothing."""
+    moved = []
+    for clip in (1.0, 1e-14):
+        task = TinyTask(recipe=Recipe(1, 8, clip=clip, weight_decay=0.0, warmup=0.0))
+        model = assemble(TinySearch(), "tiny", task, 3, preset="mini", plan=None)
+        before = {name: p.detach().clone() for name, p in model.trained().items()}
+        if searching:
+            SearchTrial(model, 3, 1e-2, 1).train_step(True)
+        else:
+            fit(model, task.recipe, 3, 1e-2)
+        moved.append(max(float((p - before[name]).abs().max()) for name, p in model.trained().items()))
+    assert moved[0] > 5e-3 and moved[1] < 1e-5
 
 
 def test_parameter_groups() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import TinyAdapter, TinyBackbone, TinyTask
 
-from suite import backbones, tune
+from suite import backbones, tasks, tune
+from suite.plugins import discover
 from suite.record import UserError
 
 
@@ -34,8 +35,7 @@ def test_choice() -> None:
     assert tune.choose({"0.01": {"1": 80.0, "2": 80.0}, "0.1": {"1": 96.0, "2": 56.0}}) == 0.01, "the mean decides"
     assert tune.choose({"0.01": {"1": 50.0, "2": 50.0}, "0.1": {"1": 96.0, "2": None}}) == 0.01, "a seed that diverged counts"
     assert tune.choose({"0.01": {"1": None, "2": None}, "0.1": {"1": 96.0, "2": None}}) == 0.1
-    with pytest.raises(UserError, match=r"no learning rate of 0\.1"):
-        tune.choose({"0.1": {"1": None}})
+    assert tune.choose({"0.1": {"1": None}}) is None
 
 
 def test_only_a_complete_entry_gives_a_learning_rate(tmp_path: Path) -> None:
@@ -64,19 +64,36 @@ def test_what_was_tried_with_other_code_is_used_until_it_is_tried_again(tmp_path
     assert tune.missing("tiny", "m", "a", trains_backbone=False, key="old", folder=tmp_path) == []
     assert tune.missing("tiny", "m", "a", trains_backbone=False, key="new", folder=tmp_path) == trials(*tune.LIGHT)
     assert tune.learning_rate("tiny", "a", "m", folder=tmp_path) == tune.LIGHT[2]
-    assert fill(tmp_path, [50.0], "new") == tune.Entry(tried={"0.001": {str(seed): 50.0 for seed in tune.SEEDS}}, key="new")
+    tried = {"0.001": dict.fromkeys(map(str, tune.SEEDS), 50.0)}
+    assert fill(tmp_path, [50.0], "new") == tune.Entry(lr=tune.LIGHT[2], tried=tried, key="new"), "the old rate stays until all are in"
     assert fill(tmp_path, [50.0, 40.0, 30.0, 20.0], "new").lr == tune.LIGHT[0]
     assert tune.missing("tiny", "m", "a", trains_backbone=False, key="new", folder=tmp_path) == []
 
 
 def test_a_rate_is_in_doubt_until_it_is_tuned_with_this_code(tmp_path: Path) -> None:
     def doubt(key: str, preset: str = "mini") -> str | None:
-        return tune.doubt("tiny", "a", "m", key=key, preset=preset, folder=tmp_path)
+        return tune.doubt("tiny", "a", "m", trains_backbone=False, key=key, preset=preset, folder=tmp_path)
 
     fill(tmp_path, [60.0, 80.0, 90.0], "old")
-    assert "never tuned" in str(doubt("old")) and doubt("old", "paper") is None
+    assert "never tuned" in str(doubt("old")) and "published" in str(doubt("old", "paper"))
     fill(tmp_path, [60.0, 80.0, 90.0, 70.0], "old")
-    assert doubt("old") is None and "other code" in str(doubt("new"))
+    assert doubt("old") is None and "other settings" in str(doubt("new"))
+    fill(tmp_path, [60.0], "new")
+    assert "other settings" in str(doubt("new"))
+    assert tune.doubt("vilt", "a", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
+
+
+def test_a_method_that_always_diverges_is_stored_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    assert fill(tmp_path, [None] * 4).lr is None
+    assert tune.missing("tiny", "m", "a", trains_backbone=False, key="k", folder=tmp_path) == []
+    assert tune.learning_rate("tiny", "a", "m", folder=tmp_path) == tune.LIGHT[1]
+    assert "finite" in str(tune.doubt("tiny", "a", "m", trains_backbone=False, key="k", folder=tmp_path))
+
+
+def test_every_method_on_the_board_has_its_rate_on_every_task() -> None:
+    found = tune.read("vilt", Path(tune.__file__).parents[1] / tune.FOLDER)
+    board = {name for name, file in discover().files.items() if file.parent.name in ("methods", "baselines")}
+    assert board <= found.keys() and all(found[name][task].lr for name in board for task in tasks.names())
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
