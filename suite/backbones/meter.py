@@ -136,7 +136,7 @@ class METER(Backbone):
 
     @classmethod
     def build(cls, preset: str, pretrained: bool = True, device: str = "cpu") -> METER:
-        """See Backbone. `mini` is shipped; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR.
+        """See Backbone. `mini` will be shipped and is not there yet; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR.
 
         Raises UserError for an unknown preset and for weights that are missing, damaged or of another model.
         """
