@@ -5,12 +5,9 @@ A layer drawn at random has the mean over all of them in expectation.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from common import report
+from common import report, runs
 
 SEEDS = (200, 201)
 """Neither of the board nor of tuning, whose rate was chosen with the layers found there."""
@@ -36,12 +33,9 @@ def skipped(job: tuple[str, int, int]) -> float:
 
 
 def _setting(name: str) -> tuple[Any, Any, float]:
-    import torch
-
     from suite import tasks, tune
     from suite.plugins import configured, discover
 
-    torch.set_num_threads(1)
     return configured(discover().get("das"), "vilt", name), tasks.load(name), tune.learning_rate("vilt", name, "das")
 
 
@@ -51,11 +45,10 @@ def main() -> None:
     layers = len(backbones.load("vilt").build("mini").sites("layer"))
     pairs = [(name, seed) for name in tasks.names() for seed in SEEDS]
     trials = [(*pair, layer) for pair in pairs for layer in range(layers)]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = dict(zip(pairs, pool.map(search, pairs)))
-        scores = dict(zip(trials, pool.map(skipped, trials)))
+    found, scores = dict(runs("skips:search", pairs)), dict(runs("skips:skipped", trials))
     rows = []
-    for pair, layer in found.items():
+    for pair in pairs:
+        layer = found[pair]
         mine = [scores[(*pair, other)] for other in range(layers)]
         rows.append({"task": pair[0], "seed": pair[1], "layer": layer, "found": mine[layer], "random": sum(mine) / layers,
                      "best": max(mine)})  # fmt: skip

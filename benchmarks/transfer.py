@@ -6,25 +6,10 @@ Needs results/reference. Wanted: full tuning 10 points above scratch on two task
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
-from pathlib import Path
-from typing import Any
 
-from common import ROOT, report
+from common import ROOT, report, runs
 
 METHODS = ("full", "lora", "adapter")
-
-
-def runs(work: str, items: list[Any]) -> list[Any]:
-    """What the workers made of the items, in their order; stops at the first failure."""
-    from suite import pool
-
-    with tempfile.TemporaryDirectory() as logs:
-        outcomes = list(pool.run(work, items, os.cpu_count() or 1, Path(logs)))
-    if failed := [outcome.error for outcome in outcomes if outcome.error]:
-        raise SystemExit(f"{len(failed)} runs failed, first: {failed[0]}")
-    return [(outcome.job, outcome.value) for outcome in outcomes]
 
 
 def scratch() -> dict[str, list[float]]:

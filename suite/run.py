@@ -129,7 +129,7 @@ def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...]
                     failed.append(f"{name}: {outcome.error}")
                 else:
                     entry = tune.add(lr=lr, seed=seed, score=outcome.value, **_place(job))
-                    if outcome.value is None and tune.choose(entry.tried) is None and not tune.missing(**_place(job)):
+                    if entry.lr is None and not tune.missing(**_place(job)):
                         failed.append(f"{name}: no learning rate gave a finite loss")
                 reporter.step(job.size, f"{name}: {outcome.error or outcome.value}")
     return failed

@@ -45,5 +45,5 @@ def batch(texts: int = TEXTS, images: int | None = None, sides: tuple[int, int] 
     return Batch(ids * mask, mask, torch.randn(images or texts, 3, *sides, generator=generator))
 
 
-def close(found: Tensor, wanted: Tensor) -> None:
+def assert_close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

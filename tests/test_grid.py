@@ -116,6 +116,14 @@ def test_learning_rates_are_tried_once_and_again_where_the_code_changed(start: S
     assert {name: by_task["t"].key for name, by_task in tune.read("b").items()} == {"a": "new", "b": "b"}
 
 
+def test_a_method_that_diverges_everywhere_is_named_and_the_others_are_tuned(start: Start) -> None:
+    start([])
+    fakes.install([fakes.job("diverges"), fakes.job("a")])
+    failed = run.tune_grid(Settings(workers=1), quiet=True)
+    assert len(failed) == 1 and failed[0].startswith("b/t/diverges") and "no learning rate gave a finite loss" in failed[0]
+    assert tune.read("b")["a"]["t"].lr == max(tune.LIGHT) and run.tune_grid(Settings(workers=1), quiet=True) == []
+
+
 def test_a_damaged_record_is_set_aside_and_made_anew(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [fakes.job("a", seed) for seed in range(2)]
     before = start(jobs)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from meters import TEXTS, WORDS, at_paper_size, batch, close, mini, tiny
+from meters import TEXTS, WORDS, assert_close, at_paper_size, batch, mini, tiny
 from torch import Tensor, nn
 
 from suite.backbones import meter
@@ -32,8 +32,8 @@ def test_fusion_equals_the_librarys_layers() -> None:
     masks = additive(text_mask), additive(image_mask)
     for text_layer, image_layer in zip(own.model.cross_modal_text_layers, own.model.cross_modal_image_layers, strict=True):
         x, y = text_layer(x, masks[0], y, masks[1]), image_layer(y, masks[1], x, masks[0])
-    close(features.tokens, torch.cat([x, y], 1))
-    close(features.pooled, torch.cat([own.model.cross_modal_text_pooler(x), own.model.cross_modal_image_pooler(y)], 1))
+    assert_close(features.tokens, torch.cat([x, y], 1))
+    assert_close(features.pooled, torch.cat([own.model.cross_modal_text_pooler(x), own.model.cross_modal_image_pooler(y)], 1))
     assert features.mask.equal(torch.cat([text_mask, image_mask], 1))
 
 
@@ -41,7 +41,7 @@ def test_fusion_equals_the_librarys_layers() -> None:
 def test_the_text_tower_equals_the_librarys() -> None:
     own, b = tiny().eval(), batch()
     wanted = own.model.text_transformer(input_ids=b.input_ids, attention_mask=b.text_mask).last_hidden_state
-    close(own.text_tokens(b.input_ids, b.text_mask.bool()), own.model.cross_modal_text_transform(wanted))
+    assert_close(own.text_tokens(b.input_ids, b.text_mask.bool()), own.model.cross_modal_text_transform(wanted))
 
 
 @torch.no_grad()
@@ -53,8 +53,8 @@ def test_the_image_tower_equals_the_librarys(sides: tuple[int, int]) -> None:
     vision = own.model.vit_model
     wanted = vision(pixel_values=((pixels + 1) / 2 - mean) / std, interpolate_pos_encoding=True)
     found = own.image_tokens(pixels)
-    close(found, own.model.cross_modal_image_transform(vision.post_layernorm(wanted.last_hidden_state)))
-    close(found[:, 0], own.model.cross_modal_image_transform(wanted.pooler_output))
+    assert_close(found, own.model.cross_modal_image_transform(vision.post_layernorm(wanted.last_hidden_state)))
+    assert_close(found[:, 0], own.model.cross_modal_image_transform(wanted.pooler_output))
 
 
 def test_dropout_of_the_configuration_is_honoured() -> None:
@@ -72,9 +72,9 @@ def test_shapes_and_masks(backbone: meter.METER) -> None:
     features = backbone(b)
     assert features.pooled.shape == (TEXTS, backbone.width) == (TEXTS, 2 * 96) and features.tokens.shape == (TEXTS, WORDS + 17, 96)
     assert features.mask[:, :WORDS].equal(b.text_mask.bool()) and features.mask[:, WORDS:].all()
-    close(backbone(Batch(b.input_ids[:1, :1], b.text_mask[:1, :1], b.pixels[:1])).pooled, features.pooled[:1])
+    assert_close(backbone(Batch(b.input_ids[:1, :1], b.text_mask[:1, :1], b.pixels[:1])).pooled, features.pooled[:1])
     full = replace(b, input_ids=b.input_ids.clamp(min=5), text_mask=torch.ones_like(b.text_mask))
-    close(backbone(replace(full, text_mask=None)).tokens, backbone(full).tokens)
+    assert_close(backbone(replace(full, text_mask=None)).tokens, backbone(full).tokens)
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def test_texts_may_share_an_image(backbone: meter.METER) -> None:
     shared, own = backbone(b).pooled, backbone(Batch(b.input_ids, b.text_mask, b.pixels[b.image_index])).pooled
     handle.remove()
     assert seen == [2, 4]
-    close(shared, own)
+    assert_close(shared, own)
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def test_class_token(backbone: meter.METER) -> None:
     own, b = copy.deepcopy(backbone), batch()
     own.add_class_token()
     assert any(p is own.class_token for p in own.always_trained()) and backbone.class_token is None
-    close(own.class_token, own.model.text_transformer.embeddings(input_ids=torch.tensor([[own.class_id]])))
+    assert_close(own.class_token, own.model.text_transformer.embeddings(input_ids=torch.tensor([[own.class_id]])))
     pooled, plain = own(b).pooled, backbone(b).pooled
     assert not torch.allclose(pooled, plain)
     b.input_ids[0, 0] = 7  # of a text of one token nothing but the class token is left

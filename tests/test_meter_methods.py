@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from meters import WORDS, at_paper_size, batch, close, mini
+from meters import WORDS, assert_close, at_paper_size, batch, mini
 from torch import Tensor, nn
 
 from suite import macs
@@ -58,7 +58,7 @@ def test_lora_merges_exactly() -> None:
             parameter.normal_(std=0.1)
         before = own(batch()).pooled
         assert method.merge(own)
-        close(own(batch()).pooled, before)
+        assert_close(own(batch()).pooled, before)
 
 
 def test_das_skips_layers_of_single_streams() -> None:
@@ -85,7 +85,7 @@ def test_prompts_stand_in_front_and_are_read_by_the_poolers() -> None:
     lengths = method.resolved()["length"]
     assert features.tokens.shape[1] == plain.tokens.shape[1] + sum(lengths)
     assert features.mask[:, : lengths[0]].all() and features.mask[:, lengths[0] : lengths[0] + WORDS].equal(batch().text_mask.bool())
-    close(features.pooled[:, :96], own.model.cross_modal_text_pooler(features.tokens))
+    assert_close(features.pooled[:, :96], own.model.cross_modal_text_pooler(features.tokens))
     with torch.no_grad():
         own.class_token += 1
     assert not torch.allclose(own(batch()).pooled, features.pooled)
