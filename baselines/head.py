@@ -18,3 +18,11 @@ class Head(Method):
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         """Nothing to attach."""
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        if hasattr(backbone, "text_features"):
+            return "the classifier is made of texts, which are not trained alone: see zero_shot"
+        sites = backbone.sites("self", "cross", "layer", "sequence")
+        if sites and all(site.stream == "latent" for site in sites):
+            return "the backbone's own output is the result: there is no head, and nothing to train"
+        return super().not_applicable(backbone, task)

@@ -5,20 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from suite.core import Backbone, Method, Plan
-from suite.modules import AppendedPrompt, Prompt, prompt_length
-
-
-class PrependedPrompt(Prompt):
-    """At `insert.<layer>`: puts the tokens, visible, in front of the sequence."""
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """x (B, N, D), mask (B, N) or None -> (B, P + N, D) and its mask."""
-        tokens = self.tokens.expand(len(x), -1, -1)
-        return torch.cat([tokens, x], dim=1), None if mask is None else torch.cat([mask.new_ones(tokens.shape[:2]), mask], dim=1)
+from suite.modules import InsertedPrompt, Prompt, prompt_length
 
 
 @dataclass
@@ -38,8 +26,12 @@ class ShallowPrompt(Method):
         sites = backbone.sites("sequence")
         self.resolve(length=[prompt_length(self.length, site) for site in sites])
         for site in sites:
-            kind = AppendedPrompt if site.stream == "fused" else PrependedPrompt
-            site.attach("insert.0", kind(prompt_length(self.length, site), site.width))
+            site.attach("insert.0", InsertedPrompt(prompt_length(self.length, site), site.width, front=site.stream != "fused"))
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        if not backbone.sites("sequence"):
+            return "there is no sequence of tokens that a prompt could join"
+        return super().not_applicable(backbone, task)
 
 
 @dataclass
@@ -60,3 +52,9 @@ class DeepPrompt(Method):
         self.resolve(length=[prompt_length(self.length, site) for site in sites])
         for site in sites:
             site.attach("key_value", Prompt(prompt_length(self.length, site), site.width))
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        attentions = backbone.sites("cross") or backbone.sites("self")
+        if not all("key_value" in site.target.positions for site in attentions):
+            return "cross-attention reads text states, which are of another width than its site"
+        return super().not_applicable(backbone, task)

@@ -43,6 +43,7 @@ class APT(Method):
     """length: prompt tokens (None: see prompt_length; the released ViLT file holds 50, the published size needs 200).
 
     train_scale: None as in the official code, which trains s in ViLT and leaves it out in METER (told apart by the norm).
+    On CLIP and Stable Diffusion, of which there is no official code, one acts on each attention's output: petlbench's own reading.
     The class starts `up` at 0 and `down` at N(0, 1), but the official model then resets both to N(0, 0.02), as here.
     """
 

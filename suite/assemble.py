@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from suite import backbones
 from suite.core import Backbone, Method, Plan, Recipe, Task, freeze, seed_everything
+from suite.errors import UserError
+from suite.prefix import Stored
 
 
 def derive(purpose: str, *numbers: int) -> int:
@@ -21,11 +23,16 @@ def derive(purpose: str, *numbers: int) -> int:
 
 
 class Trainee(nn.Module):
-    """Backbone, method and head as one module: what the optimiser and mmengine's Runner see."""
+    """Backbone, method and head as one module: what the optimiser and mmengine's Runner see. stored: None computes everything."""
 
     def __init__(self, backbone: Backbone, head: nn.Module, task: Task, method: Method):
         super().__init__()
         self.backbone, self.head, self.task, self.method = backbone, head, task, method
+        self.stored: Stored | None = None
+
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Any]:
+        """The task's batches, with what the backbone's frozen part makes of them where that is stored."""
+        return self.task.batches(split, seed, epoch=epoch, shuffle=shuffle, stored=self.stored)
 
     @property
     def device(self) -> torch.device:
@@ -38,6 +45,10 @@ class Trainee(nn.Module):
     def predict(self, batch: Any) -> Tensor:
         """What the task's score needs of one batch."""
         return self.task.predict(self.backbone, self.head, move(batch, self.device))
+
+    def percent(self, batch: Any) -> float:
+        """Percent right of one batch."""
+        return self.task.percent(self.backbone, self.head, move(batch, self.device))
 
     def train_step(self, data: Any, optim_wrapper: Any) -> Tensor:
         """One update, as mmengine's loop asks for it; returns the detached loss without reading it."""
@@ -59,23 +70,29 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
              pretrained: bool = True, device: str = "cpu") -> Trainee:
     """The method on a fresh frozen backbone with the task's fresh head; head and method draw from seeds of their own.
 
-    Trained: what the method's `attach` makes trainable, the head, `always_trained()`.
-    Raises whatever the backbone's and the method's own files raise.
+    Trained: what the method's `attach` makes trainable, the head, `always_trained()`. With pre-trained weights the results of the
+    backbone's prefix are stored where they can be.
+    Raises UserError for a plan that was found on another backbone, and whatever the backbone's and the method's own files raise.
     """
+    if (of := (plan or {}).get("backbone", backbone_name)) != backbone_name:
+        raise UserError(f"this plan of {method.name} was found on {of}, not on {backbone_name}")
     seed_everything(derive("backbone", seed))
     with torch.device(device):
         backbone = backbones.load(backbone_name).build(preset, pretrained=pretrained, device=device)
         freeze(backbone)
-        if method.class_token:
+        if method.class_token(backbone):
             backbone.add_class_token()
         seed_everything(derive("method", seed))
         method.attach(backbone, plan)
         seed_everything(derive("head", seed))
-        head = task.head(backbone).to(device)
+        head = task.head(backbone, method.readout).to(device)
     for parameter in backbone.always_trained():
         parameter.requires_grad_(True)
     head.requires_grad_(True)
-    return Trainee(backbone, head, task, method).to(device)
+    model = Trainee(backbone, head, task, method).to(device)
+    if pretrained:
+        model.stored = Stored.of(backbone)
+    return model
 
 
 def device_for(preset: str) -> str:
@@ -127,9 +144,9 @@ def steps_per_epoch(task: Task, split: str) -> int:
     return -(-task.sizes[split] // task.recipe.batch_size)
 
 
-def stream(task: Task, split: str, seed: int) -> Iterator[Any]:
+def stream(model: Trainee, split: str, seed: int) -> Iterator[Any]:
     """Shuffled batches of a split without end, epoch after epoch."""
     epoch = 0
     while True:
-        yield from task.batches(split, seed, epoch=epoch, shuffle=True)
+        yield from model.batches(split, seed, epoch, shuffle=True)
         epoch += 1

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from suite.plugins import one_line
-from suite.record import UserError
+from suite.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Reproducibility benchmark of parameter-efficient transfer learning for vision-language models.")  # fmt: skip
@@ -184,18 +184,19 @@ def fetch(profile: Profile = None, task: Some = None) -> None:
     from suite import tasks
     from suite.settings import chosen
 
-    for name in chosen("task", settings.tasks, tasks.names()):
-        data = tasks.load(name)
+    for data in map(tasks.load, chosen("task", settings.tasks, tasks.names())):
+        if settings.tasks == "all" and data.group not in ("", *settings.groups):
+            continue
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
-        typer.echo(f"{name}: {sizes}; sha256 {data.data_hash()}")
+        typer.echo(f"{data.name}: {sizes}; sha256 {data.data_hash()}")
 
 
 @app.command()
-def pretrain() -> None:
-    """Pre-train the mini backbone and write suite/weights. Takes 40 minutes on two cores; its result is committed."""
+def pretrain(backbone: str) -> None:
+    """Pre-train a mini backbone and write suite/weights. Takes up to 40 minutes on two cores; its result is committed."""
     from suite.pretrain import main as pretrain_main
 
-    pretrain_main()
+    pretrain_main(backbone)
 
 
 @app.command(name="list")

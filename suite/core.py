@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Plan = dict[str, Any]
-"""What a search found, as plain JSON: DAS's skipped layers, DVP's placement."""
+Plan = dict[str, Any]  # what a search found, as plain JSON: DAS's skipped layers, DVP's placement
 
 Kind = Literal["self", "cross", "ffn", "layer", "sequence"]
 
@@ -59,17 +58,33 @@ class Features(NamedTuple):
 
 @dataclass
 class Batch:
-    """input_ids, text_mask: (B, N) int64; pixels: (I, 3, H, W) float32 in [-1, 1]; image_index: (B,) the image of each text
-    (None: one each, in order); image_type: the modality row of the image tokens (1; 2 for NLVR2's second image);
+    """input_ids, text_mask: (B, N) int64; pixels: (I, 3, H, W) float32 in [-1, 1]; image_index: (B,) the image of each text, -1 where
+    it has none (None: one each, in order); image_type: the modality row of the image tokens (1; 2 for NLVR2's second image);
+    image_tokens, text_tokens: what `Backbone.prefix` made of pictures (I, M, D) and texts (B, N, D), instead of computing it again;
     labels: what the task's loss wants; ids: (B,) int64, position of each example in its split."""
 
     input_ids: Tensor
     text_mask: Tensor
-    pixels: Tensor
+    pixels: Tensor | None
     image_index: Tensor | None = None
     image_type: int = 1
+    image_tokens: Tensor | None = None
+    text_tokens: Tensor | None = None
     labels: Tensor | None = None
     ids: Tensor | None = None
+
+
+@dataclass
+class Prefix:
+    """The part of a backbone that no site can change, so that its result may be stored and shared.
+
+    parameters: what it reads; with any of them trained it must not be used. images: (I, 3, H, W) -> (I, M, D), texts: (ids, mask)
+    (B, N) -> (B, N, D), rows independent of each other; None where there is no such part.
+    """
+
+    parameters: list[nn.Parameter]
+    images: Callable[[Tensor], Tensor] | None = None
+    texts: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class Backbone(nn.Module):
@@ -81,6 +96,7 @@ class Backbone(nn.Module):
 
     name: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
+    blind: ClassVar[bool] = False  # a language model, which sees nothing but by visual prompts
 
     def __init__(self, model: nn.Module, preset: str):
         super().__init__()
@@ -98,6 +114,11 @@ class Backbone(nn.Module):
         """D of `Features.pooled`."""
         raise NotImplementedError
 
+    @property
+    def head_width(self) -> int:
+        """Inner width of the tasks' heads: twice that of the tokens (papers.md sections 1 and 4.2)."""
+        raise NotImplementedError
+
     def papers_input(self) -> tuple[int, int, int] | None:
         """Text tokens, and height and width of the picture, that the papers count this preset on; None: a task's own examples."""
         return None
@@ -110,15 +131,14 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def add_class_token(self) -> None:
-        """Replace text token 0 by a trainable copy of its embedding (papers.md section 1, token4classifier)."""
-        raise NotImplementedError
+        """Replace text token 0 by a trainable copy of its embedding (papers.md section 1, token4classifier), where there is one."""
 
     def always_trained(self) -> list[nn.Parameter]:
         """What every method trains besides its own: pooler, modality embeddings, class token (papers.md section 1)."""
         raise NotImplementedError
 
-    def frozen_prefix(self) -> Callable[[Batch], Tensor] | None:
-        """What no touched site can change, as a function whose result may be stored (None: nothing)."""
+    def prefix(self) -> Prefix | None:
+        """What no site can change (None: nothing)."""
         return None
 
 
@@ -128,6 +148,8 @@ class Trial(Protocol):
     rng: np.random.Generator
     epochs: int
     steps_per_epoch: int
+    official: bool
+    """Rewards as in the papers' own code, from the validation split, instead of a held-out part of train with fresh batches."""
     trace: dict[str, Any]
     """What the search wants to be remembered, as plain JSON; stored in the record beside the plan, which holds what matters."""
 
@@ -140,6 +162,9 @@ class Trial(Protocol):
     def reward_loss(self, choice: Any) -> float:
         """Task loss of `choice` on the current reward batch, train mode, no gradient."""
 
+    def reward_score(self, choice: Any) -> float:
+        """Percent right of `choice` on the current reward batch, train mode, no gradient."""
+
 
 @dataclass
 class Method:
@@ -151,10 +176,15 @@ class Method:
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str] = ""
+    group: ClassVar[str] = ""  # "": in the default grid; others, as `extras`, run where params.yaml names them
     trains_backbone: ClassVar[bool] = False
-    class_token: ClassVar[bool] = True
+    readout: ClassVar[Literal["task", "linear"]] = "task"  # the task's own head or, where it knows one, a linear probe
     claims: ClassVar[tuple[dict[str, Any], ...]] = ()
     overrides: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {}
+
+    def class_token(self, backbone: Backbone) -> bool:
+        """Does it train a copy of the class token (papers.md section 1, token4classifier), where the backbone can?"""
+        return True
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         """Put the method's modules at the backbone's sites. The backbone comes frozen; modules come trainable."""
@@ -171,7 +201,7 @@ class Method:
 
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:
         """The reason why this method makes no sense there, or None."""
-        return None
+        return "pictures reach this backbone through visual prompts alone" if backbone.blind else None
 
     def trainable(self, backbone: Backbone) -> list[nn.Parameter]:
         """The method's own trained parameters (without heads and the always-trained parts)."""
@@ -216,20 +246,24 @@ class Task(Protocol):
     """A dataset with its splits, head, loss and metric. One file per kind of task.
 
     metric: name of the headline number (percent) within `score`'s result. presets: the backbone sizes that its pictures and texts
-    are made for. The test split is read once, at the end.
+    are made for. backbones: those that run it, as in the papers. group: as a method's. The test split is read once, at the end.
     """
 
     name: str
     presets: tuple[str, ...]
+    backbones: tuple[str, ...]
+    also: tuple[str, ...]  # backbones that run it where the group `real` is asked for
+    group: str
     metric: str
     recipe: Recipe
     sizes: dict[str, int]
 
-    def head(self, backbone: Backbone) -> nn.Module:
-        """The task's head for this backbone, freshly initialised."""
+    def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
+        """The task's head for this backbone, freshly initialised. readout: see Method."""
 
-    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Any]:
-        """Batches of a split in an order that depends on (seed, epoch) only."""
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False, stored: Any = None) -> Iterator[Any]:
+        """Batches of a split in an order that depends on (seed, epoch) only. stored: a suite.prefix.Stored, whose results take the place
+        of pictures and texts."""
 
     def loss(self, backbone: Backbone, head: nn.Module, batch: Any) -> Tensor:
         """Scalar training loss of one batch."""
@@ -239,6 +273,9 @@ class Task(Protocol):
 
     def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
         """Metrics in percent, correctness per example, and each example's image cluster, in the split's order."""
+
+    def percent(self, backbone: Backbone, head: nn.Module, batch: Any) -> float:
+        """Percent right of one batch, for rewards."""
 
     def floors(self) -> dict[str, float]:
         """Metric of answering the majority, and of a model that does not see the image (`majority`, `blind`)."""

@@ -20,7 +20,8 @@ from scipy.stats import binom
 from suite import backbones, macs
 from suite.assemble import Trainee, assemble, derive, device_for, move, optimizer
 from suite.core import Backbone, Method, Plan, Task, seed_everything
-from suite.record import Cost, Interval, Latency, UserError
+from suite.errors import UserError
+from suite.record import Cost, Interval, Latency
 
 BATCHES = (1, 32)
 SECONDS = 0.2

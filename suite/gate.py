@@ -12,7 +12,8 @@ from pydantic import FiniteFloat, ValidationError
 from scipy import stats
 
 from suite.board import COUNTS
-from suite.record import Cell, Cost, Latency, Record, Strict, UserError
+from suite.errors import UserError
+from suite.record import Cell, Cost, Latency, Record, Strict
 from suite.stats import Noise, pooled
 from suite.store import write_atomic
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from suite import tune
 from suite.plugins import Catalogue, configured, discover, one_line, source_hash
-from suite.record import PROTOCOL, Cell, Record, Status, UserError
+from suite.errors import UserError
+from suite.record import PROTOCOL, Cell, Record, Status
 from suite.settings import Settings, chosen
 from suite.store import digest
 
@@ -52,6 +53,7 @@ class Job:
 
     base: hash of what every seed and every cost of the method on this backbone and task depends on. size: how long it takes,
     relative to others. refusal: the status and reason of a cell that is not run. doubt: what is wrong with its learning rate.
+    official: it searches as the papers' code does.
     """
 
     cell: Cell
@@ -72,6 +74,7 @@ class Job:
     trains_backbone: bool
     refusal: tuple[Status, str] | None = None
     doubt: str | None = None
+    official: bool = False
 
     def record(self, status: Status, **content: Any) -> Record:
         """The record of this cell."""
@@ -107,16 +110,24 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
 
     catalogue = discover(files)
     names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
-    wanted_tasks = chosen("task", settings.tasks, tasks.names())
-    wanted_backbones = chosen("backbone", settings.backbones, backbones.names())
+    names = [name for name in names if settings.methods != "all" or _wanted(catalogue.methods[name].group, settings)]
+    wanted_tasks = [tasks.load(name) for name in chosen("task", settings.tasks, tasks.names())]
+    wanted_tasks = [task for task in wanted_tasks if settings.tasks != "all" or _wanted(task.group, settings)]
+    data: dict[str, _Data] = {}
     found: list[Job] = []
-    for backbone in wanted_backbones:
-        site = _Place(settings, backbone)
+    for backbone in chosen("backbone", settings.backbones, backbones.names()):
+        place = None
         for task in wanted_tasks:
-            data = _Data(settings, task)
-            for name in names:
-                found += _seeds(settings, catalogue, name, site, data, files)
+            if backbone in task.backbones or backbone in task.also and (settings.tasks != "all" or _wanted("real", settings)):
+                place = place or _Place(settings, backbone)
+                part = data[task.name] = data.get(task.name) or _Data(settings, task)
+                for name in names:
+                    found += _seeds(settings, catalogue, name, place, part, files)
     return found
+
+
+def _wanted(group: str, settings: Settings) -> bool:
+    return not group or group in settings.groups
 
 
 class _Place:
@@ -142,21 +153,20 @@ class _Place:
 class _Data:
     """A task of the grid. lack: why its data cannot be had. size: sequences of an epoch."""
 
-    def __init__(self, settings: Settings, name: str):
-        from suite import tasks
+    def __init__(self, settings: Settings, task: Task):
         from suite.backbones import shipped
 
-        self.name, self.lack, self.task = name, None, tasks.load(name)
+        self.name, self.lack, self.task = task.name, None, task
         self.source = source_hash(Path(inspect.getfile(type(self.task))))
         self.tokenizer = shipped.sha256(shipped.TOKENIZER) if shipped.TOKENIZER.is_file() else "missing"
         self.hash, self.size = "missing", 0
         if settings.preset not in self.task.presets:
-            self.lack = f"{name} has no data at the {settings.preset}'s size"
+            self.lack = f"{self.name} has no data at the {settings.preset}'s size"
             return
         try:
             self.hash, self.size = self.task.data_hash(), sequences(self.task)
         except UserError as error:
-            if settings.profile != "paper":
+            if settings.profile != "paper" and not task.group:  # data of optional groups has to be fetched
                 raise
             self.lack = str(error)
 
@@ -184,7 +194,8 @@ def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, d
     searches = method.search is not None
     shared = {
         "preset": settings.preset, "title": method.title, "metric": data.task.metric, "claims": method.claims, "lr": lr,
-        "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "data_hash": data.hash, "weights_hash": place.hash,
+        "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "official": settings.official_protocol,
+        "data_hash": data.hash, "weights_hash": place.hash,
         "files": files, "refusal": _refusal(method, place, data), "searches": searches, "trains_backbone": method.trains_backbone,
         "size": data.size * (settings.epochs or data.task.recipe.epochs) * (2 if searches else 1),
     }  # fmt: skip
@@ -201,7 +212,7 @@ def base_key(parts: Mapping[str, Any], names: Sequence[str], sources: Sequence[s
 
     sources: the hashes of the files of method, backbone and task with what they import, and of the tokenizer.
     """
-    inputs = {name: parts[name] for name in ("preset", "parameters", "epochs", "data_hash", "weights_hash")}
+    inputs = {name: parts[name] for name in ("preset", "parameters", "epochs", "official", "data_hash", "weights_hash")}
     return digest({"names": list(names), "sources": list(sources), "protocol": PROTOCOL, "versions": versions(LIBRARIES), **inputs})
 
 

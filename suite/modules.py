@@ -74,9 +74,16 @@ class Prompt(nn.Module):
         return self.tokens
 
 
-class AppendedPrompt(Prompt):
-    """At `insert.<layer>`: puts the tokens, visible, behind the sequence."""
+class InsertedPrompt(Prompt):
+    """At `insert.<layer>`: puts the tokens, visible, in front of the sequence, or behind it."""
+
+    def __init__(self, length: int, width: int, front: bool):
+        super().__init__(length, width)
+        self.front = front
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x (B, N, D), mask (B, N) or None -> both with P tokens more."""
         tokens = self.tokens.expand(len(x), -1, -1)
-        return torch.cat([x, tokens], dim=1), extend_mask(mask, tokens.shape[1])
+        if not self.front:
+            return torch.cat([x, tokens], dim=1), extend_mask(mask, tokens.shape[1])
+        return torch.cat([tokens, x], dim=1), None if mask is None else torch.cat([mask.new_ones(tokens.shape[:2]), mask], dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from suite.record import UserError
+from suite.errors import UserError
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

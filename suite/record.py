@@ -7,14 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 SCHEMA = 1
-PROTOCOL = 2
+PROTOCOL = 3
 """Bumped when the training or evaluation protocol changes; part of every key."""
 
 Status = Literal["ok", "failed", "missing", "n/a"]
-
-
-class UserError(Exception):
-    """A mistake the user can mend: printed as one line, exit code 2."""
 
 
 class Strict(BaseModel):

@@ -10,7 +10,8 @@ from suite import grid
 from suite.board import Board, Flag
 from suite.collect import collect
 from suite.plugins import discover
-from suite.record import Cell, Cost, Record, UserError
+from suite.errors import UserError
+from suite.record import Cell, Cost, Record
 from suite.settings import Settings, chosen
 from suite.store import Examples, Store
 

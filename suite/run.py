@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from suite import grid, pool, tune
 from suite.grid import CellTask, Job
 from suite.progress import Reporter, say
-from suite.record import Cost, Record, UserError
+from suite.errors import UserError
+from suite.record import Cost, Record
 from suite.settings import Settings
 from suite.store import Store
 

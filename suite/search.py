@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -15,7 +16,8 @@ from suite.core import Method, Plan, Task, seed_everything
 
 EPOCHS = 3
 """Length of a search, as in DAS (papers.md section 3.3); less where the training itself is shorter."""
-TRAIN, REWARD = "search-train", "search-reward"
+PARTS = {False: ("search-train", "search-reward"), True: ("train", "validation")}
+"""What a search trains on and takes its rewards from; True: as the papers' own code does (papers.md sections 3.3 and 4.4)."""
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -32,18 +34,18 @@ class Found:
 
 
 class SearchTrial:
-    """core.Trial on a part of train: updates at a constant learning rate, rewards on fresh held-out batches in train mode."""
+    """core.Trial: updates at a constant learning rate, rewards in train mode, on fresh batches of a part of train held out for it."""
 
-    def __init__(self, model: Trainee, seed: int, lr: float, epochs: int):
-        task = model.task
+    def __init__(self, model: Trainee, seed: int, lr: float, epochs: int, official: bool = False):
+        task, (train, reward) = model.task, PARTS[official]
         self.model = model.train()
         self.rng = np.random.default_rng(derive("search-choices", seed))
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch(task, TRAIN)
+        self.official, self.epochs, self.steps_per_epoch = official, epochs, steps_per_epoch(task, train)
         self.train_steps = self.reward_passes = 0
         self.trace: dict[str, Any] = {}
         self._optimizer = optimizer(model, task.recipe, lr)
-        self._training = stream(task, TRAIN, derive("search-order", seed))
-        self._rewarding = stream(task, REWARD, derive("reward-order", seed))
+        self._training = stream(model, train, derive("search-order", seed))
+        self._rewarding = stream(model, reward, derive("reward-order", seed))
         self._batch: Any = None
 
     def train_step(self, choice: Any) -> float:
@@ -64,12 +66,19 @@ class SearchTrial:
 
     def reward_loss(self, choice: Any) -> float:
         """Loss of `choice` on the reward batch (the first call draws one). Raises NonFiniteLoss."""
+        return self._finite(self._rewarded(choice, lambda batch: self.model.loss(batch).item()))
+
+    def reward_score(self, choice: Any) -> float:
+        """Percent right of `choice` on the reward batch (the first call draws one)."""
+        return self._rewarded(choice, self.model.percent)
+
+    def _rewarded(self, choice: Any, judge: Callable[[Any], float]) -> float:
         if self._batch is None:
             self.new_batch()
         self.model.method.choose(self.model.backbone, choice)
         self.reward_passes += 1
         with torch.no_grad():
-            return self._finite(self.model.loss(self._batch).item())
+            return judge(self._batch)
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
@@ -78,12 +87,15 @@ class SearchTrial:
 
 
 def search(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, device: str = "cpu",
-           epochs: int | None = None) -> Found:
-    """Run the method's search on a fresh backbone. epochs: of the training, None as the recipe says. Raises NonFiniteLoss."""
+           epochs: int | None = None, official: bool = False) -> Found:
+    """Run the method's search on a fresh backbone; the plan says which one. epochs: of the training, None as the recipe says.
+    official: see PARTS. Raises NonFiniteLoss."""
     start = perf_counter()
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=None, device=device)
-    trial = SearchTrial(model, seed, lr, EPOCHS if epochs is None else min(EPOCHS, epochs))
+    trial = SearchTrial(model, seed, lr, EPOCHS if epochs is None else min(EPOCHS, epochs), official)
     seed_everything(derive("search-dropout", seed))
-    plan = method.search(trial)
-    took = {"epochs": trial.epochs, "train_steps": trial.train_steps, "reward_passes": trial.reward_passes}
+    plan = method.search(trial) | {"backbone": backbone_name}
+    protocol = "official" if official else "held-out"
+    steps = {"train_steps": trial.train_steps, "reward_passes": trial.reward_passes}
+    took = {"protocol": protocol, "epochs": trial.epochs, **steps}
     return Found(plan, perf_counter() - start, trial.trace | took)

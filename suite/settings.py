@@ -10,7 +10,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from suite.names import nearest, unknown
-from suite.record import Strict, UserError
+from suite.errors import UserError
+from suite.record import Strict
 
 PARAMS = Path("params.yaml")
 Profile = Literal["mini", "smoke", "paper"]
@@ -29,14 +30,17 @@ class Costs(Strict, strict=True):
 
 
 class Settings(Strict, strict=True):
-    """The contents of params.yaml. epochs: None = as the task's recipe says; workers: processes, `auto` = one per core."""
+    """The contents of params.yaml. groups: of methods and tasks, beside the default ones, that `all` takes in; epochs: None = as the
+    task's recipe says; official_protocol: search as the papers' code does; workers: processes, `auto` = one per core."""
 
     profile: Profile = "mini"
     backbones: Names = "all"
     methods: Names = "all"
     tasks: Names = "all"
+    groups: list[Literal["extras", "real"]] = []
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
     epochs: Annotated[int, Field(ge=1)] | None = None
+    official_protocol: bool = False
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     costs: Costs = Costs()
 
@@ -104,8 +108,10 @@ EXPECTED = {
     "backbones": "`all` or a list of names",
     "methods": "`all` or a list of names",
     "tasks": "`all` or a list of names",
+    "groups": "a list of extras and real, or []",
     "seeds": "a list of whole numbers from 0",
     "epochs": "null or a whole number from 1",
+    "official_protocol": "true or false",
     "workers": "`auto` or a whole number from 1",
     "costs": "`latency` and `memory`, each true or false",
 }

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from suite.record import Cost, Record, UserError
+from suite.errors import UserError
+from suite.record import Cost, Record
 
 Model = TypeVar("Model", Record, Cost)
 Examples = Mapping[str, np.ndarray]

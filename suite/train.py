@@ -52,18 +52,19 @@ class Outcome:
 
 def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, plan: Plan | None = None,
              work_dir: Path | None = None, epochs: int | None = None, checkpoint_every: int = 1,
-             evaluate: Literal["test", "validation"] = "test") -> Outcome:
+             evaluate: Literal["test", "validation"] = "test", official: bool = False) -> Outcome:
     """Search where the method searches and no plan is given, train afresh, evaluate; the test split is read once, at the end.
 
     work_dir: this cell's own folder for checkpoints, every `checkpoint_every` epochs; a run that finds one goes on from it (None: no
-    checkpoints). evaluate: "validation" leaves the test split alone. Raises NonFiniteLoss with the step.
+    checkpoints). evaluate: "validation" leaves the test split alone. official: the search is the papers' own.
+    Raises NonFiniteLoss with the step.
     """
     device = device_for(preset)
     recipe = task.recipe if epochs is None else dataclasses.replace(task.recipe, epochs=epochs)
     noted: dict[str, Any] = {}
     seconds = 0.0
     if method.search is not None and plan is None:
-        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device, epochs=epochs)
+        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device, epochs=epochs, official=official)
         plan, seconds, noted = found.plan, found.seconds, found.noted
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=plan, device=device)
     protocol = fit(model, recipe, seed, lr, work_dir=work_dir, checkpoint_every=checkpoint_every)
@@ -77,7 +78,7 @@ def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool
     """Metrics (percent), correctness and cluster per example of a split, in its order."""
     model.eval()
     with torch.inference_mode():
-        outputs = [model.predict(batch) for batch in model.task.batches(split, 0)]
+        outputs = [model.predict(batch) for batch in model.batches(split, 0)]
     return model.task.score(split, outputs)
 
 
@@ -90,7 +91,7 @@ def flags(task: Task, metrics: dict[str, float]) -> list[str]:
 
 def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path | None = None, checkpoint_every: int = 1) -> Protocol:
     """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss, also where the last step broke a weight."""
-    loader = Epochs(model.task, seed)
+    loader = Epochs(model, seed)
     total = recipe.epochs * len(loader)
     wrapper = QuietWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
     protocol = Protocol(seed, recipe, loader, work_dir, checkpoint_every)
@@ -113,14 +114,14 @@ class Epochs:
 
     metainfo: dict[str, Any] = {}
 
-    def __init__(self, task: Task, seed: int):
-        self.task, self.seed, self.epoch, self.dataset = task, derive("order", seed), 0, self
+    def __init__(self, model: Trainee, seed: int):
+        self.model, self.seed, self.epoch, self.dataset = model, derive("order", seed), 0, self
 
     def __len__(self) -> int:
-        return steps_per_epoch(self.task, "train")
+        return steps_per_epoch(self.model.task, "train")
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.task.batches("train", self.seed, epoch=self.epoch, shuffle=True))
+        return iter(self.model.batches("train", self.seed, self.epoch, shuffle=True))
 
 
 def factor(step: int, total: int, warmup: float) -> float:
@@ -205,7 +206,8 @@ class Protocol(Hook):
 
 def _base_lr(runner: Runner, recipe: Recipe) -> float:
     """The method's learning rate at this step of the schedule."""
-    return next(group["lr"] for group in runner.optim_wrapper.param_groups if group["part"] == "head") / recipe.head_multiplier
+    first = runner.optim_wrapper.param_groups[0]  # the head's or, where there is none, the method's own
+    return first["lr"] / (recipe.head_multiplier if first["part"] == "head" else 1)
 
 
 def _write_checkpoint(runner: Runner, folder: Path) -> None:

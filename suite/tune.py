@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from suite.record import Strict, UserError
+from suite.errors import UserError
+from suite.record import Strict
 from suite.store import write_atomic
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
     job, start = task.job, perf_counter()
     data = tasks.load(job.cell.task)
     result = run_cell(_method(job), job.cell.backbone, data, job.cell.seed, preset=job.preset, lr=job.lr, epochs=job.epochs,
-                      work_dir=task.checkpoints)  # fmt: skip
+                      work_dir=task.checkpoints, official=job.official)  # fmt: skip
     record = job.record(
         "ok", metrics=result.metrics, validation=result.validation, floors=data.floors(), plan=result.plan, curve=result.curve,
         hyper_parameters=result.hyper_parameters, signature=result.signature, flags=result.flags,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import fakes
 import pytest
 
-from suite import cli, grid, results, run, settings
-from suite.record import UserError
+from suite import cli, grid, results, run, settings, tasks
+from suite.errors import UserError
 from suite.store import Store
 
 
@@ -101,6 +102,29 @@ def test_a_mistake_of_the_program_is_one_line_too(petlbench: Callable[..., Said]
     assert "Traceback" in petlbench("--debug", "fetch").err
 
 
+@dataclass
+class Data:
+    """A task as `fetch` sees it."""
+
+    name: str
+    group: str = ""
+    sizes: dict[str, int] = field(default_factory=lambda: {"train": 1200, "test": 3})
+
+    def data_hash(self) -> str:
+        return f"hash-of-{self.name}"
+
+
+def test_fetch_leaves_optional_groups_out_unless_asked(petlbench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"here": Data("here"), "far": Data("far", "real")}
+    monkeypatch.setattr(tasks, "names", lambda: list(found))
+    monkeypatch.setattr(tasks, "load", found.__getitem__)
+    near, far = (f"{name}: 1,200 train, 3 test; sha256 hash-of-{name}\n" for name in found)
+    assert petlbench("fetch") == Said(0, near, "")
+    assert petlbench("fetch", "--task", "far") == Said(0, far, "")
+    Path("params.yaml").write_text("groups: [real]")
+    assert petlbench("fetch") == Said(0, near + far, "")
+
+
 def test_cost_of_a_search_says_which_plan_it_is_of(petlbench: Callable[..., Said]) -> None:
     Path("plan.json").write_text('{"skipped": [1, 2], "preferences": [0.5]}')
     example, same, two, lora = (petlbench("cost", *arguments).out.splitlines() for arguments in (
@@ -179,7 +203,7 @@ def test_mini_stays_off_the_network(petlbench: Callable[..., Said], faked: Calla
 @pytest.mark.parametrize(("text", "error"), [
     ("sedes: [0]", "unknown key 'sedes'; did you mean 'seeds'?"),
     ("costs: {latncy: true}", "unknown key 'costs.latncy'; did you mean 'latency'?"),
-    ("colour: red", "unknown key 'colour'; there are profile, backbones, methods, tasks, seeds, epochs, workers, costs"),
+    ("colour: red", "unknown key 'colour'; there are profile, backbones, methods, tasks, groups, seeds, epochs, official_protocol, workers, costs"),
     ("seeds: 3", "seeds is 3; it must be a list of whole numbers from 0"),
     ("seeds: ['0']", "seeds is ['0']; it must be a list"),
     ("seeds: []", "seeds is []; it must be a list"),
@@ -207,10 +231,12 @@ def test_missing_params_file(tmp_path: Path) -> None:
         settings.load(tmp_path / "params.yaml")
 
 
-def test_the_committed_params_are_the_defaults_for_the_backbones_with_weights() -> None:
-    committed = settings.load(Path(__file__).parents[1] / "params.yaml", profile="mini")
-    shipped = sorted(path.stem.removesuffix("-mini") for path in (Path(cli.__file__).parent / "weights").glob("*-mini.safetensors"))
-    assert committed == settings.Settings(backbones=shipped)
+def test_the_committed_params_are_the_defaults_for_the_backbones_that_are_tuned() -> None:
+    root = Path(__file__).parents[1]
+    tuned = {path.stem for path in (root / "results" / "tuning").glob("*.json")}
+    committed = settings.load(root / "params.yaml", profile="mini")
+    assert committed == settings.Settings(backbones=committed.backbones) and set(committed.backbones) == tuned
+    assert all((root / "suite" / "weights" / f"{name}-mini.safetensors").is_file() for name in tuned)
 
 
 def test_smoke_narrows_what_was_left_open(tmp_path: Path) -> None:

@@ -8,17 +8,26 @@ from pathlib import Path
 import pytest
 
 from suite.data import easy_vqa
+from suite.data.classes import Digits, WorldClasses
 from suite.data.easy_vqa import EasyVqa
 from suite.data.reader import Reader, ranked
+from suite.data.world_gqa import WorldGqa
 from suite.data.world_reader import World, WorldNlvr2, WorldRetrieval, WorldVqa
-from suite.record import UserError
+from suite.data.world_science import WorldScience
+from suite.data.world_ve import WorldVe
+from suite.errors import UserError
 
 SIZES = {"train": 60, "validation": 20, "test": 40}
 READERS = {
     "world-vqa": lambda sizes: WorldVqa("world-vqa", sizes),
     "world-nlvr2": lambda sizes: WorldNlvr2("world-nlvr2", sizes),
     "world-retrieval": lambda sizes: WorldRetrieval("world-retrieval", sizes, objects=(2, 3)),
+    "world-gqa": lambda sizes: WorldGqa("world-gqa", sizes),
+    "world-ve": lambda sizes: WorldVe("world-ve", sizes),
+    "world-science": lambda sizes: WorldScience("world-science", sizes),
     "easy-vqa": lambda sizes: EasyVqa("easy-vqa", sizes),
+    "world-classes": lambda sizes: WorldClasses("world-classes", sizes),
+    "digits": lambda sizes: Digits("digits", sizes),
 }
 
 

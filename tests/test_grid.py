@@ -18,7 +18,8 @@ from tiny import TinyBackbone, TinyTask
 
 from suite import backbones, grid, plugins, run, store, tasks, tune
 from suite.grid import CostTask, Job
-from suite.record import Record, UserError
+from suite.errors import UserError
+from suite.record import Record
 from suite.settings import Settings
 from suite.store import Store
 
@@ -265,7 +266,7 @@ def test_tasks_of_mini_size_are_missing_at_the_papers_size(tiny: Callable[..., d
     def cell(profile: str) -> Job:
         return grid.cells(Settings(methods=["head"], seeds=[0], profile=profile))[0]
 
-    monkeypatch.setattr(tasks, "load", lambda name: replace(TinyTask(), presets=("mini",), name="small"))
+    monkeypatch.setattr(tasks, "load", lambda name: replace(TinyTask(), presets=("mini",)))
     assert cell("mini").refusal is None and cell("paper").refusal == ("missing", "tiny has no data at the paper's size")
     record = cell("paper").record("missing", reason="no")
     assert len(grid.cost_tasks([cell("paper")], {record.key: record}, Settings(profile="paper"))) == 1, "its cost can be had"

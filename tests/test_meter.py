@@ -70,7 +70,7 @@ def test_dropout_of_the_configuration_is_honoured() -> None:
 def test_shapes_and_masks(backbone: meter.METER) -> None:
     b = batch()
     features = backbone(b)
-    assert features.pooled.shape == (TEXTS, backbone.width) == (TEXTS, 2 * 96) and features.tokens.shape == (TEXTS, WORDS + 17, 96)
+    assert features.pooled.shape == (TEXTS, backbone.width) == (TEXTS, 2 * 80) and features.tokens.shape == (TEXTS, WORDS + 17, 80)
     assert features.mask[:, :WORDS].equal(b.text_mask.bool()) and features.mask[:, WORDS:].all()
     assert_close(backbone(Batch(b.input_ids[:1, :1], b.text_mask[:1, :1], b.pixels[:1])).pooled, features.pooled[:1])
     full = replace(b, input_ids=b.input_ids.clamp(min=5), text_mask=torch.ones_like(b.text_mask))
@@ -126,7 +126,7 @@ def test_sites_follow_the_forward(backbone: meter.METER) -> None:
     assert [site.name for site in sites[: len(first)]] == first and len({site.name for site in sites}) == len(sites)
     layers = backbone.sites("layer")
     assert [(site.depth, site.stream) for site in layers] == [(d, s) for d in range(len(layers) // 2) for s in ("text", "image")]
-    assert {site.norm for site in sites} == {"after"} and {site.width for site in sites} == {96}
+    assert {site.norm for site in sites} == {"after"} and {site.width for site in sites} == {80}
     tokens = backbone(batch(1)).tokens.shape[1] - WORDS
     assert {(site.stream, site.length) for site in sites} == {("text", 12), ("image", tokens)}
     for site in backbone.sites("self", "cross", "ffn"):

@@ -13,7 +13,7 @@ from meters import SIZES, at_paper_size, batch, mini, tiny
 from torch import Tensor, nn
 
 from suite.backbones import meter, meter_keys, shipped
-from suite.record import UserError
+from suite.errors import UserError
 
 KEYS = Path(__file__).parent / "meter_checkpoint_keys.csv"
 

@@ -15,7 +15,7 @@ from suite import plugins
 from suite.names import nearest
 from suite.core import Method
 from suite.plugins import configured, discover, source_files, source_hash
-from suite.record import UserError
+from suite.errors import UserError
 
 METHOD = '''
 from __future__ import annotations

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from suite import store
-from suite.record import Record, UserError
+from suite.errors import UserError
+from suite.record import Record
 from suite.store import Store, digest, pack, read_json, write_atomic, write_json
 
 ARRAYS = {"correct": np.array([True, False]), "cluster": np.array(["a", "b"]), "ids": np.arange(2)}

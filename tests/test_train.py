@@ -192,7 +192,7 @@ def test_search_reads_train_only_and_is_followed_by_a_fresh_run() -> None:
     task = TinyTask()
     found = search(TinySearch(), "tiny", task, 3, preset="mini", lr=1e-2)
     assert set(task.read) == {"search-train", "search-reward"}
-    took = {"epochs": 3, "train_steps": 9, "reward_passes": 2}
+    took = {"protocol": "held-out", "epochs": 3, "train_steps": 9, "reward_passes": 2}
     assert found.noted == took | {"losses": found.noted["losses"]}
     searched, given = cell(TinyTask(), TinySearch()), cell(TinyTask(), TinySearch(), plan=found.plan)
     assert searched.plan == found.plan and searched.hyper_parameters["search"] == found.noted and given.hyper_parameters["search"] == {}
@@ -225,7 +225,7 @@ def test_the_record_has_what_the_search_took(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(work, "_method", lambda job: TinySearch())
     record, arrays = work.cell(CellTask(fakes.job("tiny_search", parameters={"rank": 4}, epochs=1), fakes.HERE))
     assert record.provenance is not None and 0 < record.provenance.search_seconds < record.provenance.wall_seconds
-    assert record.plan is not None and record.plan.keys() == {"choice"} and len(arrays["correct"]) == 30
+    assert record.plan is not None and record.plan.keys() == {"choice", "backbone"} and len(arrays["correct"]) == 30
     failed = fakes.job("tiny_search", parameters={"rank": 4}).record("failed", reason="boom")
     assert failed.hyper_parameters == {"method": {"rank": 4}, "lr": 0.1}
 

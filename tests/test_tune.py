@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import TinyAdapter, TinyBackbone, TinyTask
 
-from suite import backbones, tasks, tune
-from suite.plugins import discover
-from suite.record import UserError
+from suite import backbones, grid, settings, tune
+from suite.errors import UserError
 
 
 def fill(folder: Path, scores: list[float | None], key: str = "k") -> tune.Entry:
@@ -91,9 +90,10 @@ def test_a_method_that_always_diverges_is_stored_and_does_not_stop_the_others(tm
 
 
 def test_every_method_on_the_board_has_its_rate_on_every_task() -> None:
-    found = tune.read("vilt", Path(tune.__file__).parents[1] / tune.FOLDER)
-    board = {name for name, file in discover().files.items() if file.parent.name in ("methods", "baselines")}
-    assert board <= found.keys() and all(found[name][task].lr for name in board for task in tasks.names())
+    root = Path(tune.__file__).parents[1]
+    cells = {job.cell for job in grid.cells(settings.load(root / "params.yaml", seeds=[0])) if not job.refusal}
+    found = {backbone: tune.read(backbone, root / tune.FOLDER) for backbone in {cell.backbone for cell in cells}}
+    assert len(cells) > 50 and all(found[cell.backbone][cell.method][cell.task].lr for cell in cells)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

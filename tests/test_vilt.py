@@ -14,7 +14,7 @@ from transformers import ViltConfig, ViltForMaskedLM, ViltModel
 from suite import backbones
 from suite.backbones import shipped, vilt
 from suite.core import Batch
-from suite.record import UserError
+from suite.errors import UserError
 
 TEXTS, WORDS = 4, 9
 

@@ -40,9 +40,6 @@ class TinyBackbone(Backbone):
             hidden = hidden + adapter(hidden)
         return Features(torch.tanh(self.model["pooler"](hidden)), hidden[:, None], torch.ones(len(hidden), 1))
 
-    def add_class_token(self) -> None:
-        pass
-
     def always_trained(self) -> list[nn.Parameter]:
         return list(self.model["pooler"].parameters())
 
@@ -82,20 +79,23 @@ class TinyTask:
     name: str = "tiny"
     metric: str = "accuracy"
     presets: tuple[str, ...] = ("mini", "paper")
+    backbones: tuple[str, ...] = ("tiny",)
+    also: tuple[str, ...] = ()
+    group: str = ""
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=4, batch_size=8))
     sizes: dict[str, int] = field(default_factory=lambda: dict(SIZES))
     read: list[str] = field(default_factory=list)
     stop_at: tuple[int, int] | None = None
     stop: Any = None
 
-    def head(self, backbone: Backbone) -> nn.Module:
+    def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
         return nn.Linear(backbone.width, 3)
 
     def pixels(self, split: str) -> Tensor:
         rng = np.random.default_rng([len(split), self.sizes[split]])
         return torch.from_numpy(rng.standard_normal((self.sizes[split], 3, 2, 2), dtype=np.float32))
 
-    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Batch]:
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False, stored: Any = None) -> Iterator[Batch]:
         self.read.append(split)
         pixels = self.pixels(split)
         order = np.random.default_rng([seed, epoch]).permutation(len(pixels)) if shuffle else np.arange(len(pixels))
@@ -111,6 +111,9 @@ class TinyTask:
 
     def predict(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
         return head(backbone(batch).pooled).argmax(1).cpu()
+
+    def percent(self, backbone: Backbone, head: nn.Module, batch: Batch) -> float:
+        return 100 * (self.predict(backbone, head, batch) == batch.labels).double().mean().item()
 
     def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
         correct = (torch.cat(outputs) == brightest(self.pixels(split))).tolist()

@@ -254,8 +254,7 @@ def _site_parameters(file: str, backbone: Backbone, site: Site) -> list[tuple[st
 def _modules_at(target: SubLayer | Layer | Sequence) -> list[nn.Module]:
     if isinstance(target, Layer):
         return [] if target.replacement is None else [target.replacement]
-    taps = target.inserts if isinstance(target, Sequence) else target.taps
-    return [module for modules in taps.values() for module in modules]
+    return [module for modules in target.taps.values() for module in modules]
 
 
 def _golden_name(file: str, block: str, site: Site, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What several backbones are built from: the convolutional stem, masks, taking over weights."""
+"""What several backbones are built from: the convolutional stem, layers of the library, masks, taking over weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from suite.record import UserError
+from suite.errors import UserError
+from suite.layers import Attention, FeedForward, Layer
 
 
 def stem(channels: tuple[int, ...]) -> nn.Sequential:
@@ -38,3 +39,22 @@ def share_image_type(table: nn.Embedding) -> None:
     """Give a modality table its third row, the second image of NLVR2, as a copy of the first image's."""
     rows = table.weight.detach()[[0, 1, 1]]
     table.num_embeddings, table.weight = 3, nn.Parameter(rows.clone())
+
+
+def post_norm(layer: nn.Module, heads: int) -> Layer:
+    """A layer of BERT or RoBERTa; with cross-attention where the module has it."""
+
+    def attention(name: str) -> Attention:
+        query, key, value, drop = (f"{name}.self.{part}" for part in ("query", "key", "value", "dropout"))
+        return Attention(layer, query, key, value, f"{name}.output.dense", f"{name}.output.LayerNorm", heads, norm_first=False,
+                         dropout=f"{name}.output.dropout", attention_dropout=drop)  # fmt: skip
+
+    ffn = FeedForward(layer, "intermediate.dense", "output.dense", "output.LayerNorm", "intermediate.intermediate_act_fn",
+                      norm_first=False, dropout="output.dropout")  # fmt: skip
+    return Layer(attention("attention"), ffn, attention("crossattention") if hasattr(layer, "crossattention") else None)
+
+
+def pre_norm(layer: nn.Module, heads: int) -> Layer:
+    """A layer of CLIP, which has no dropout."""
+    attention = Attention(layer, *(f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")), "layer_norm1", heads, norm_first=True)
+    return Layer(attention, FeedForward(layer, "mlp.fc1", "mlp.fc2", "layer_norm2", "mlp.activation_fn", norm_first=True))

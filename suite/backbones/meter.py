@@ -20,10 +20,10 @@ from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
 from suite.backbones import common, shipped
 from suite.backbones.meter_keys import from_official, read
-from suite.core import Backbone, Batch, Features, Kind, Site
+from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
-from suite.layers import Attention, FeedForward, Layer, Sequence
-from suite.record import UserError
+from suite.errors import UserError
+from suite.layers import Sequence
 
 STREAMS = ("text", "image")
 
@@ -49,15 +49,15 @@ class Preset:
     papers: tuple[int, int, int] | None = None
 
 
-_SMALL = {"hidden_size": 96, "num_attention_heads": 4, "intermediate_size": 384}
+_SMALL = {"hidden_size": 80, "num_attention_heads": 4, "intermediate_size": 320}
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 PRESETS = {
     "mini": Preset(
         text=_SMALL | _NO_DROPOUT | {
-            "num_hidden_layers": 2, "max_position_embeddings": 33, "type_vocab_size": 1, "pad_token_id": 0, "layer_norm_eps": 1e-5,
+            "num_hidden_layers": 4, "max_position_embeddings": 33, "type_vocab_size": 1, "pad_token_id": 0, "layer_norm_eps": 1e-5,
         },
-        image=_SMALL | {"num_hidden_layers": 2, "image_size": 64, "patch_size": 16},
+        image=_SMALL | {"num_hidden_layers": 5, "image_size": 64, "patch_size": 16},
         fusion=_SMALL | _NO_DROPOUT | {"num_hidden_layers": 3},
         stem=(24, 48, 96), lengths=(12, 17), class_id=1, checkpoint="meter-mini", word_std=0.5, position_std=0.3,
     ),
@@ -125,10 +125,10 @@ class METER(Backbone):
         self.heads["itm"] = nn.Linear(2 * config.hidden_size, 2)
         self.heads["mlm"] = ViltMLMHead(config)
         towers = model.text_transformer, model.vit_model
-        self.text_tower = [_post_norm(layer, towers[0].config.num_attention_heads) for layer in towers[0].encoder.layer]
-        self.image_tower = [_pre_norm(layer, towers[1].config.num_attention_heads) for layer in towers[1].encoder.layers]
+        self.text_tower = [common.post_norm(layer, towers[0].config.num_attention_heads) for layer in towers[0].encoder.layer]
+        self.image_tower = [common.pre_norm(layer, towers[1].config.num_attention_heads) for layer in towers[1].encoder.layers]
         heads = config.num_attention_heads
-        self.layers = {stream: [_post_norm(layer, heads) for layer in model.part(stream, "layers")] for stream in STREAMS}
+        self.layers = {stream: [common.post_norm(layer, heads) for layer in model.part(stream, "layers")] for stream in STREAMS}
         self.sequences = {stream: Sequence(config.num_hidden_layers) for stream in STREAMS}
         mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
         self.register_buffer("pixel_scale", 0.5 / std, persistent=False)
@@ -188,6 +188,10 @@ class METER(Backbone):
     def width(self) -> int:
         return 2 * self.model.fusion.hidden_size
 
+    @property
+    def head_width(self) -> int:
+        return self.width
+
     def papers_input(self) -> tuple[int, int, int] | None:
         """papers.md section 1: 40 text tokens and, at 384 x 384, 577 of the image."""
         return PRESETS[self.preset].papers
@@ -219,12 +223,34 @@ class METER(Backbone):
         parts.append(self.model.token_type_embeddings.weight)
         return parts if self.class_token is None else [*parts, self.class_token]
 
+    def prefix(self) -> Prefix:
+        """Both towers with their transforms."""
+        model = self.model
+        parts = model.text_transformer, model.vit_model, model.part("text", "transform"), model.part("image", "transform")
+        return Prefix([p for part in parts for p in part.parameters()], images=self.image_tokens, texts=self.text_tokens)
+
     def forward(self, batch: Batch) -> Features:
-        image = self.image_tokens(batch.pixels)
+        mask = None if batch.text_mask is None else batch.text_mask.bool()
+        image = self.image_tokens(batch.pixels) if batch.image_tokens is None else batch.image_tokens
+        text = self.text_tokens(batch.input_ids, mask) if batch.text_tokens is None else batch.text_tokens
         if batch.image_index is not None:
             image = image.index_select(0, batch.image_index)
-        mask = None if batch.text_mask is None else batch.text_mask.bool()
-        return self.encode(*self.join(self.text_tokens(batch.input_ids, mask), image, batch.image_type), mask)
+        return self.encode(*self.join(text, image, batch.image_type), mask)
+
+    @property
+    def stem(self) -> nn.Module:
+        """The patch map."""
+        return self.model.vit_model.embeddings.patch_embedding
+
+    def fuse(self, input_ids: Tensor, mask: Tensor, image: Tensor) -> Features:
+        """Texts (B, N) with the tokens of a picture each (B, M, D): what pre-training asks for."""
+        return self.encode(*self.join(self.text_tokens(input_ids, mask), image), mask)
+
+    def read_at(self, features: Features, where: Tensor) -> Tensor:
+        """The read-out as if the tokens at `where` (B, N) bool were the first of their texts: (T, 2D)."""
+        text = self.model.part("text", "pooler")(features.tokens[:, : where.shape[1]][where][:, None])
+        image = features.pooled[:, self.width // 2 :]
+        return torch.cat([text, image[where.nonzero()[:, 0]]], 1)
 
     def text_tokens(self, input_ids: Tensor, mask: Tensor | None) -> Tensor:
         """(B, N) -> (B, N, D), through RoBERTa and the text transform."""
@@ -272,22 +298,3 @@ class METER(Backbone):
 
 
 BACKBONE = METER
-
-
-def _post_norm(layer: nn.Module, heads: int) -> Layer:
-    """A layer of BERT or RoBERTa; with cross-attention where the module has it."""
-
-    def attention(name: str) -> Attention:
-        query, key, value, drop = (f"{name}.self.{part}" for part in ("query", "key", "value", "dropout"))
-        return Attention(layer, query, key, value, f"{name}.output.dense", f"{name}.output.LayerNorm", heads, norm_first=False,
-                         dropout=f"{name}.output.dropout", attention_dropout=drop)  # fmt: skip
-
-    ffn = FeedForward(layer, "intermediate.dense", "output.dense", "output.LayerNorm", "intermediate.intermediate_act_fn",
-                      norm_first=False, dropout="output.dropout")  # fmt: skip
-    return Layer(attention("attention"), ffn, attention("crossattention") if hasattr(layer, "crossattention") else None)
-
-
-def _pre_norm(layer: nn.Module, heads: int) -> Layer:
-    """A layer of CLIP, which has no dropout."""
-    attention = Attention(layer, *(f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")), "layer_norm1", heads, norm_first=True)
-    return Layer(attention, FeedForward(layer, "mlp.fc1", "mlp.fc2", "layer_norm2", "mlp.activation_fn", norm_first=True))

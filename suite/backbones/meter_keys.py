@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from suite.record import UserError
+from suite.errors import UserError
 
 NAMES = {
     "vit_model.embeddings.class_embedding": "vit_model.visual.class_embedding",

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from suite.record import UserError
+from suite.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "weights"
 TOKENIZER = FOLDER / "tokenizer.json"
@@ -35,7 +35,7 @@ def save(tensors: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file. Raises UserError where it or its card is missing, or its sha256 or the tokenizer's is not the card's."""
+    """The tensors of a weight file. Raises UserError where it or its card is missing, or a sha256 is not the card's."""
     card = path.with_suffix(".json")
     for file in (path, card):
         if not file.is_file():
@@ -46,7 +46,8 @@ def load(path: Path) -> dict[str, Tensor]:
         raise UserError(f"weight card {card.name} is damaged: {error}") from None
     for file, key in ((path, "sha256"), (TOKENIZER, "tokenizer_sha256")):
         if (found := sha256(file)) != wanted.get(key):
-            raise UserError(f"{file.name} is damaged or another version: its sha256 is {found}, the card {card.name} says {wanted.get(key)}")
+            said = f"its sha256 is {found}, the card {card.name} says {wanted.get(key)}"
+            raise UserError(f"{file.name} is damaged or another version: {said}")
     return load_file(path)
 
 

@@ -17,10 +17,10 @@ from transformers import ViltConfig, ViltForMaskedLM, ViltModel
 from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
 from suite.backbones import common, shipped
-from suite.core import Backbone, Batch, Features, Kind, Site
+from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
 from suite.layers import Attention, FeedForward, Layer, Sequence
-from suite.record import UserError
+from suite.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,10 @@ class ViLT(Backbone):
     def width(self) -> int:
         return self.model.config.hidden_size
 
+    @property
+    def head_width(self) -> int:
+        return 2 * self.width
+
     def papers_input(self) -> tuple[int, int, int] | None:
         """papers.md section 1: 40 text tokens, 200 patches (here 10 x 20) and the image class token make the 241."""
         return PRESETS[self.preset].papers
@@ -156,17 +160,26 @@ class ViLT(Backbone):
         parts = [*self.model.pooler.parameters(), self.model.embeddings.token_type_embeddings.weight]
         return parts if self.class_token is None else [*parts, self.class_token]
 
+    def prefix(self) -> Prefix:
+        """The patch map with positions."""
+        embeddings = self.model.embeddings
+        parameters = [embeddings.cls_token, embeddings.position_embeddings, *embeddings.patch_embeddings.parameters()]
+        return Prefix(parameters, images=self.image_tokens)
+
     def forward(self, batch: Batch) -> Features:
         return self.encode(*self.embed(batch))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The sequence [text, image] before the first layer: (B, N, D), and its mask (B, N)."""
-        image = self.image_tokens(batch.pixels)
+        image = self.image_tokens(batch.pixels) if batch.image_tokens is None else batch.image_tokens
         if batch.image_index is not None:
             image = image.index_select(0, batch.image_index)
         image = self.model.embeddings.dropout(image)
-        text = self.model.embeddings.text_embeddings(input_ids=batch.input_ids)
-        return self.join(text, image, batch.text_mask, image_type=batch.image_type)
+        return self.join(self.text_tokens(batch.input_ids), image, batch.text_mask, image_type=batch.image_type)
+
+    def text_tokens(self, input_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N) -> (B, N, D), the embeddings."""
+        return self.model.embeddings.text_embeddings(input_ids=input_ids)
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions."""
@@ -203,6 +216,19 @@ class ViLT(Backbone):
             x = layer(x, mask)
         x = self.model.layernorm(x)
         return Features(self.model.pooler(x), x, common.visible(x, mask))
+
+    @property
+    def stem(self) -> nn.Module:
+        """The patch map."""
+        return self.model.embeddings.patch_embeddings.projection
+
+    def fuse(self, input_ids: Tensor, mask: Tensor, image: Tensor) -> Features:
+        """Texts (B, N) with the tokens of a picture each (B, M, D): what pre-training asks for."""
+        return self.encode(*self.join(self.text_tokens(input_ids), image, mask))
+
+    def read_at(self, features: Features, where: Tensor) -> Tensor:
+        """The read-out as if the tokens at `where` (B, N) bool were the first of their texts: (T, D)."""
+        return self.model.pooler(features.tokens[:, : where.shape[1]][where][:, None])
 
 
 BACKBONE = ViLT

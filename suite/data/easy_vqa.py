@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from suite.data.reader import Reader, ranked
-from suite.record import UserError
+from suite.errors import UserError
 
 QUESTIONS = {"train": 38_575, "test": 9_673}
 IMAGES = {"train": 4_000, "test": 1_000}

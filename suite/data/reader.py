@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from suite.data.checks import checked
+
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
@@ -27,6 +29,7 @@ class Reader:
     sizes: dict[str, int]
     version: ClassVar[str]
     pictures: ClassVar[tuple[str, ...]] = ("image",)
+    texts: ClassVar[bool] = True  # do rows have one?
     _splits: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -60,7 +63,7 @@ class Reader:
     def _encoded(self, name: str) -> dict[str, list[Any]]:
         if name in self._splits:
             return raw_columns(self._splits[name])
-        rows = self.rows(name)
+        rows = checked(f"{self.name}/{name}", self.rows(name), self.pictures, self.texts)
         return rows | {p: [{"bytes": data, "path": None} for data in rows[p]] for p in self.pictures}
 
     def _features(self) -> Features:

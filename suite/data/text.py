@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suite.record import UserError
+from suite.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

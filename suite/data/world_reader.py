@@ -11,7 +11,7 @@ import numpy as np
 from suite.data.reader import Reader, portable_pixmap
 from suite.data.world import VERSION, Scenes, render, scenes
 from suite.data.world_text import ANSWERS, captions, questions, statements
-from suite.record import UserError
+from suite.errors import UserError
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class WorldVqa(World):
     def rows(self, split: str) -> dict[str, list[Any]]:
         drawn = self.scenes(split, self.sizes[split])
         asked, answers = questions(drawn, self.rng(split))
-        return _pictures(drawn) | {"text": asked, "label": [ANSWERS.index(a) for a in answers]}
+        return pictures_of(drawn) | {"text": asked, "label": [ANSWERS.index(a) for a in answers]}
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class WorldNlvr2(World):
         pair = np.arange(0, len(drawn), 2)
         left, right = drawn.take(pair), drawn.take(pair + 1)
         texts, truth = statements(left, right, self.rng(split))
-        one, two = _pictures(left), _pictures(right)
+        one, two = pictures_of(left), pictures_of(right)
         ids = [f"{a}+{b}" for a, b in zip(one["image_id"], two["image_id"])]
         return {"left": one["image"], "right": two["image"], "image_id": ids, "text": texts, "label": truth.astype(int).tolist()}
 
@@ -75,8 +75,9 @@ class WorldRetrieval(World):
         kept = np.array(sorted(first.values())[: self.sizes[split]])
         if len(kept) < self.sizes[split]:
             raise UserError(f"{self.name}/{split}: {len(kept)} different captions, {self.sizes[split]} asked for; allow more objects")
-        return _pictures(drawn.take(kept)) | {"text": [texts[i] for i in kept]}
+        return pictures_of(drawn.take(kept)) | {"text": [texts[i] for i in kept]}
 
 
-def _pictures(drawn: Scenes) -> dict[str, list[Any]]:
+def pictures_of(drawn: Scenes) -> dict[str, list[Any]]:
+    """The columns `image` and `image_id` of these scenes."""
     return {"image": portable_pixmap(render(drawn)), "image_id": drawn.digests()}

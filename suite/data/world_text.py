@@ -31,14 +31,14 @@ _YES_NO = {
 }
 
 
-def _generator(rng: np.random.Generator) -> random.Random:
+def generator(rng: np.random.Generator) -> random.Random:
     """Python's generator, seeded by numpy's: scalar draws are ten times faster."""
     return random.Random(int(rng.integers(2**62)))
 
 
 def questions(scenes: Scenes, rng: np.random.Generator) -> tuple[list[str], list[str]]:
     """One question a scene and its answer (one of ANSWERS)."""
-    dice = _generator(rng)
+    dice = generator(rng)
     pairs = [_question(scenes.objects(i), dice) for i in range(len(scenes))]
     return [q for q, _ in pairs], [a for _, a in pairs]
 
@@ -85,7 +85,7 @@ _KEYS = {keys: set(product(*(range(len(ATTRIBUTES[key])) for key in keys))) for 
 
 def statements(left: Scenes, right: Scenes, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
     """One statement a pair of scenes, and whether it is true (bool, balanced in expectation)."""
-    dice = _generator(rng)
+    dice = generator(rng)
     pairs = [_statement(left.objects(i), right.objects(i), dice) for i in range(len(left))]
     return [text for text, _ in pairs], np.array([truth for _, truth in pairs])
 
@@ -118,7 +118,7 @@ def captions(scenes: Scenes, rng: np.random.Generator) -> list[str]:
 
     Lists of objects, as in pre-training, are no task: the matching head alone ranks them as well as any tuning does.
     """
-    dice = _generator(rng)
+    dice = generator(rng)
     return [_caption(scenes.objects(i), dice) for i in range(len(scenes))]
 
 

@@ -11,12 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Recipe, normalise
+from suite.core import Backbone, Batch, Recipe, normalise
 from suite.data.reader import Reader, ranked
 from suite.data.text import tokenize
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from suite.prefix import Stored
+
+FUSION, LANGUAGE = ("vilt", "meter"), ("bert", "t5", "llama")
+"""Which backbones run which task follows the papers: APT and DAS have the fusion models, DVP the language models."""
 
 SEARCH_PARTS = ("search-train", "search-reward")
 """Train in two, without a common picture, for methods that search: four fifths of the rows to train on, one fifth for rewards."""
@@ -28,6 +33,7 @@ class Split:
 
     tokens: (N, L) int64, 0 = padding. images: (I, 3, H, W) uint8. image_of: (N, K) int64, the pictures of each row.
     labels: (N,) int64, or None. texts, clusters: N strings; rows of one cluster show the same pictures.
+    image_tokens: (I, M, D), text_tokens: (N, L, D), what a backbone's prefix made of them (None: nothing stored).
     """
 
     tokens: Tensor
@@ -36,6 +42,8 @@ class Split:
     labels: Tensor | None
     texts: list[str]
     clusters: list[str]
+    image_tokens: Tensor | None = None
+    text_tokens: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -51,28 +59,34 @@ class Split:
         """Rows from the shortest text to the longest: the order of evaluation, which wastes the least padding."""
         return np.argsort((self.tokens != 0).sum(1).numpy(), kind="stable")
 
-    def text(self, rows: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
-        """(ids, mask) of these rows, both (B, longest of them) int64."""
+    def batch(self, rows: np.ndarray | Tensor, pictures: np.ndarray | Tensor, **parts: Any) -> Batch:
+        """These rows' texts, (B, longest of them), and these pictures; their stored results instead, where there are any."""
         ids = self.tokens[rows]
         mask = (ids != 0).long()
         longest = int(mask.sum(1).max())
-        return ids[:, :longest].contiguous(), mask[:, :longest].contiguous()
-
-    def pixels(self, pictures: np.ndarray | Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [-1, 1]."""
-        return normalise(self.images[pictures])
+        found: dict[str, Tensor | None] = {"pixels": None}
+        if self.image_tokens is None:
+            found["pixels"] = normalise(self.images[pictures])
+        else:
+            found["image_tokens"] = self.image_tokens[pictures]
+        if self.text_tokens is not None:
+            found["text_tokens"] = self.text_tokens[rows][:, :longest].contiguous()
+        return Batch(ids[:, :longest].contiguous(), mask[:, :longest].contiguous(), **found, **parts)
 
 
 @dataclass(eq=False)
 class BaseTask:
     """A task over a reader; see suite.core.Task. Data is read at the first call and kept.
 
-    evaluation_batch: rows of a forward without gradient.
+    evaluation_batch: rows of a forward without gradient. backbones, also, group: see suite.core.Task.
     """
 
     reader: Reader
     recipe: Recipe
     evaluation_batch: int = 128
+    backbones: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    group: str = ""
     metric: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ("mini",)
     _splits: dict[str, Split] = field(default_factory=dict, init=False, repr=False)
@@ -103,9 +117,9 @@ class BaseTask:
         assert not wanted, "pictures with too many rows to fill the reward part"
         return whole.take(np.array([i for i, cluster in enumerate(whole.clusters) if (cluster in reward) == (name == "search-reward")]))
 
-    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Any]:
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False, stored: Stored | None = None) -> Iterator[Any]:
         """Shuffled: batches of `recipe.batch_size` in an order of (seed, epoch) alone. Otherwise the fixed order of evaluation."""
-        data = self.split(split)
+        data = stored.split(self, split) if stored else self.split(split)
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(data)) if shuffle else data.by_length()
         size = self.recipe.batch_size if shuffle else self.evaluation_batch

@@ -37,6 +37,10 @@ class Classification(BaseTask):
         """(B, C) float32 logits on the CPU. The caller chooses evaluation mode."""
         return head(self.features(backbone, batch)).float().cpu()
 
+    def percent(self, backbone: Backbone, head: nn.Module, batch: Any) -> float:
+        """Accuracy of one batch."""
+        return floors.accuracy(self.predict(backbone, head, batch).argmax(1), self.labels(batch).cpu())
+
     def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
         """Accuracy in percent from the `predict` of every unshuffled batch; a row whose logits are not finite is wrong."""
         data = self.split(split)

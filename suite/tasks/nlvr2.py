@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from suite.core import Backbone, Batch, Recipe
 from suite.data.world_reader import WorldNlvr2
-from suite.tasks.base import Split, classifier
+from suite.tasks.base import FUSION, Split, classifier
 from suite.tasks.classify import Classification
 
 
@@ -26,9 +26,9 @@ class Pair(NamedTuple):
 class Nlvr2(Classification):
     """Two pictures and one statement a row."""
 
-    def head(self, backbone: Backbone) -> nn.Module:
-        """Linear(2D, 2D)-LN-GELU-Linear(2D, 2)."""
-        return classifier(2 * backbone.width, 2 * backbone.width, 2)
+    def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
+        """Linear(2D, H)-LN-GELU-Linear(H, 2), H the backbone's `head_width`."""
+        return classifier(2 * backbone.width, backbone.head_width, 2)
 
     def features(self, backbone: Backbone, batch: Pair) -> Tensor:
         """(B, 2D): left, right."""
@@ -38,14 +38,14 @@ class Nlvr2(Classification):
         return batch.left.labels
 
     def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Pair:
-        ids, mask = data.text(rows)
         index = torch.from_numpy(rows)
-        left, right = (data.pixels(data.image_of[index, k]) for k in (0, 1))
-        return Pair(Batch(ids, mask, left, labels=data.labels[index], ids=index), Batch(ids, mask, right, image_type=2))
+        left, right = data.image_of[index].unbind(1)
+        return Pair(data.batch(index, left, labels=data.labels[index], ids=index), data.batch(index, right, image_type=2))
 
 
 def _world() -> Nlvr2:
-    return Nlvr2(WorldNlvr2("world-nlvr2", {"train": 400, "validation": 300, "test": 600}), Recipe(epochs=8, batch_size=32))
+    sizes = {"train": 400, "validation": 300, "test": 600}
+    return Nlvr2(WorldNlvr2("world-nlvr2", sizes), Recipe(epochs=8, batch_size=32), backbones=FUSION)
 
 
 TASKS = {"world-nlvr2": _world}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from suite.core import Backbone, Batch, Recipe
 from suite.data.world_reader import WorldRetrieval
-from suite.tasks.base import BaseTask, Split
+from suite.tasks.base import FUSION, BaseTask, Split
+
+if TYPE_CHECKING:
+    from suite.prefix import Stored
 
 RANKS = (1, 5, 10)
 
@@ -21,15 +24,16 @@ RANKS = (1, 5, 10)
 class Retrieval(BaseTask):
     """Rows are captions with their picture. Training sets the true caption against `negatives` captions of other pictures.
 
-    Evaluation scores every caption with every picture, in blocks of `block` = (captions, pictures).
-    The headline is the mean of image retrieval and text retrieval R@1.
+    Evaluation takes the pictures in folds of `gallery`, as the 1K protocol of MS-COCO does, and scores every caption of a fold with every
+    picture of it, in blocks of `block` = (captions, pictures). The headline is the mean of image retrieval and text retrieval R@1.
     """
 
     negatives: int = 3
+    gallery: int = 60
     block: tuple[int, int] = (16, 20)
     metric: ClassVar[str] = "recall"
 
-    def head(self, backbone: Backbone) -> nn.Module:
+    def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
         """`rank_output`: Linear(D, 1) that starts as the match row of the pre-trained matching head."""
         head, matching = nn.Linear(backbone.width, 1), backbone.heads["itm"]
         with torch.no_grad():
@@ -37,17 +41,15 @@ class Retrieval(BaseTask):
             head.bias.copy_(matching.bias[1:])
         return head
 
-    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False) -> Iterator[Batch]:
-        """Shuffled: training batches as in `collate`. Otherwise all pairs, block by block."""
+    def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False, stored: Stored | None = None) -> Iterator[Batch]:
+        """Shuffled: training batches as in `collate`. Otherwise all pairs of each fold, block by block."""
         if shuffle:
-            yield from super().batches(split, seed, epoch, shuffle=True)
+            yield from super().batches(split, seed, epoch, True, stored)
             return
-        data = self.split(split)
+        data = stored.split(self, split) if stored else self.split(split)
         for captions, pictures in self._blocks(data):
-            ids, mask = data.text(captions)
-            pairs = len(pictures)
-            yield Batch(ids.repeat_interleave(pairs, 0), mask.repeat_interleave(pairs, 0), data.pixels(pictures),
-                        image_index=torch.arange(pairs).repeat(len(captions)))
+            rows, pairs = np.repeat(captions, len(pictures)), torch.arange(len(pictures)).repeat(len(captions))
+            yield data.batch(rows, pictures, image_index=pairs)
 
     def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """1 + `negatives` captions for each of B pictures, the true one first; labels are (B,) zeros: its place."""
@@ -55,9 +57,9 @@ class Retrieval(BaseTask):
         key = rng.random((len(rows), len(data)))
         key[pictures[rows][:, None] == pictures] = 2
         false = np.argpartition(key, self.negatives - 1, 1)[:, : self.negatives]
-        ids, mask = data.text(np.concatenate([rows[:, None], false], 1).ravel())
-        return Batch(ids, mask, data.pixels(pictures[rows]), image_index=torch.arange(len(rows)).repeat_interleave(1 + self.negatives),
-                     labels=torch.zeros(len(rows), dtype=torch.long), ids=torch.from_numpy(rows))
+        texts = np.concatenate([rows[:, None], false], 1).ravel()
+        return data.batch(texts, pictures[rows], image_index=torch.arange(len(rows)).repeat_interleave(1 + self.negatives),
+                          labels=torch.zeros(len(rows), dtype=torch.long), ids=torch.from_numpy(rows))
 
     def loss(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy over the captions of each picture, mean over pictures."""
@@ -69,10 +71,14 @@ class Retrieval(BaseTask):
         """(P,) float32 score of each pair, on the CPU. The caller chooses evaluation mode."""
         return head(backbone(batch).pooled).squeeze(1).float().cpu()
 
+    def percent(self, backbone: Backbone, head: nn.Module, batch: Batch) -> float:
+        """How often the true caption has the highest score."""
+        return 100 * (self.predict(backbone, head, batch).view(-1, 1 + self.negatives).argmax(1) == 0).double().mean().item()
+
     def score(self, split: str, outputs: list[Tensor]) -> tuple[dict[str, float], list[bool], list[str]]:
         """Recalls in percent from the `predict` of every block; correctness at R@1 of each caption, then of each picture."""
         data = self.split(split)
-        matrix = torch.empty(len(data), len(data.images))
+        matrix = torch.full((len(data), len(data.images)), -torch.inf)
         for (captions, pictures), scores in zip(self._blocks(data), outputs, strict=True):
             matrix[torch.from_numpy(captions)[:, None], torch.from_numpy(pictures)] = scores.view(len(captions), len(pictures))
         picture_of = data.image_of[:, 0]
@@ -85,14 +91,19 @@ class Retrieval(BaseTask):
         return metrics, correct.tolist(), data.clusters + [names[i] for i in range(len(data.images))]
 
     def floors(self) -> dict[str, float]:
-        """Chance (percent): a guess, or a model that does not see the picture, finds one of N pictures."""
-        chance = 100 / len(self.split("test").images)
+        """Chance (percent): a guess, or a model that does not see the picture, finds one of a fold's pictures."""
+        chance = 100 / min(self.gallery, len(self.split("test").images))
         return {"majority": chance, "blind": chance}
 
     def _blocks(self, data: Split) -> list[tuple[np.ndarray, np.ndarray]]:
-        order, pictures = data.by_length(), np.arange(len(data.images))
-        high, wide = self.block
-        return [(order[i : i + high], pictures[j : j + wide]) for i in range(0, len(order), high) for j in range(0, len(pictures), wide)]
+        order, high, wide = data.by_length(), *self.block
+        picture_of, found = data.image_of[:, 0].numpy()[order], []
+        for first in range(0, len(data.images), self.gallery):
+            pictures = np.arange(first, min(first + self.gallery, len(data.images)))
+            captions = order[np.isin(picture_of, pictures)]
+            found += [(captions[i : i + high], pictures[j : j + wide])
+                      for i in range(0, len(captions), high) for j in range(0, len(pictures), wide)]
+        return found
 
 
 def ranks(matrix: Tensor, picture_of: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,8 +119,8 @@ def ranks(matrix: Tensor, picture_of: Tensor) -> tuple[Tensor, Tensor]:
 
 def _world() -> Retrieval:
     """Two or three objects, all of them named: the best possible recall is 98 %. Captions of one object are true of too many pictures."""
-    sizes = {"train": 250, "validation": 80, "test": 120}
-    return Retrieval(WorldRetrieval("world-retrieval", sizes, objects=(2, 3)), Recipe(epochs=5, batch_size=12))
+    sizes = {"train": 250, "validation": 60, "test": 120}
+    return Retrieval(WorldRetrieval("world-retrieval", sizes, objects=(2, 3)), Recipe(epochs=5, batch_size=12), backbones=FUSION)
 
 
 TASKS = {"world-retrieval": _world}

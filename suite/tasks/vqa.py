@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from suite.core import Backbone, Batch, Recipe
 from suite.data.easy_vqa import EasyVqa
 from suite.data.world_reader import WorldVqa
-from suite.tasks.base import Split, classifier
+from suite.tasks.base import FUSION, LANGUAGE, Split, classifier
 from suite.tasks.classify import Classification
 
 
@@ -23,9 +23,9 @@ from suite.tasks.classify import Classification
 class Vqa(Classification):
     """One picture and one question a row."""
 
-    def head(self, backbone: Backbone) -> nn.Module:
-        """Linear(D, 2D)-LN-GELU-Linear(2D, C)."""
-        return classifier(backbone.width, 2 * backbone.width, len(self.reader.classes))
+    def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
+        """Linear(D, H)-LN-GELU-Linear(H, C), H the backbone's `head_width`."""
+        return classifier(backbone.width, backbone.head_width, len(self.reader.classes))
 
     def features(self, backbone: Backbone, batch: Batch) -> Tensor:
         """(B, D)."""
@@ -35,17 +35,18 @@ class Vqa(Classification):
         return batch.labels
 
     def collate(self, data: Split, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        ids, mask = data.text(rows)
         index = torch.from_numpy(rows)
-        return Batch(ids, mask, data.pixels(data.image_of[index, 0]), labels=data.labels[index], ids=index)
+        return data.batch(index, data.image_of[index, 0], labels=data.labels[index], ids=index)
 
 
 def _world() -> Vqa:
-    return Vqa(WorldVqa("world-vqa", {"train": 1000, "validation": 500, "test": 1000}), Recipe(epochs=8, batch_size=32))
+    sizes = {"train": 1000, "validation": 500, "test": 1000}
+    return Vqa(WorldVqa("world-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=(*FUSION, *LANGUAGE))
 
 
 def _easy() -> Vqa:
-    return Vqa(EasyVqa("easy-vqa", {"train": 250, "validation": 500, "test": 2000}), Recipe(epochs=8, batch_size=32))
+    sizes = {"train": 250, "validation": 500, "test": 2000}
+    return Vqa(EasyVqa("easy-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=("vilt",), also=("meter", *LANGUAGE))
 
 
 TASKS = {"world-vqa": _world, "easy-vqa": _easy}
