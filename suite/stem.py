@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suite.core import Backbone, seed_everything
+from suite.core import seed_everything
 from suite.data import world
 from suite.probe import pixels
 
@@ -27,12 +27,11 @@ def centres(scenes: world.Scenes, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(picture), torch.from_numpy(patch), torch.from_numpy(values)
 
 
-def warm_up(backbone: Backbone, steps: int, seed: int, scenes: int = 96, lr: float = 2e-3) -> list[float]:
-    """Train the stem in place, seeded, without other processes; percent of shapes named right in each tenth of the steps,
+def warm_up(stem: nn.Module, width: int, steps: int, seed: int, scenes: int = 96, lr: float = 2e-3) -> list[float]:
+    """Train the stem, (I, 3, H, W) -> (I, width, h, w), in place; percent of shapes named right in each tenth of the steps,
     or in each step where there are fewer than ten."""
-    stem = backbone.model.embeddings.patch_embeddings.projection
     seed_everything(seed)
-    head = nn.Sequential(nn.LayerNorm(backbone.width), nn.Linear(backbone.width, sum(CLASSES)))
+    head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(CLASSES)))
     parameters = [*stem.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98))
     right: list[float] = []

@@ -12,25 +12,28 @@ import numpy as np
 import pytest
 import torch
 
-from suite import pretrain, probe, stem
+from suite import objectives, pretrain, probe, stem
 from suite.backbones import shipped
 from suite.backbones.vilt import ViLT
 from suite.core import seed_everything
 from suite.data import corpus, text, wording, world
 from suite.data.facts import ATTRIBUTES
-from suite.pretrain import MATCH, WORDS, Plan, Texts
-from suite.record import UserError
+from suite.errors import UserError
+from suite.objectives import fusion
+from suite.objectives.base import Plan
+from suite.objectives.fusion import MATCH, WORDS, Fusion, FusionPlan, Texts
 from tests import reading
 
-TINY = Plan(steps=4, stem_steps=10, ranks=1, scenes=2, texts=3, warmup=2, decay=2, again=3, stages=(1, 2), save=2)
+TINY = FusionPlan(steps=4, stem_steps=10, ranks=1, scenes=2, texts=3, warmup=2, decay=2, again=3, stages=(1, 2), save=2)
 MOST_BYTES = 6 * 2**20
+OBJECTIVE = Fusion("vilt", TINY)
 WEIGHTS = shipped.path_of("vilt-mini")
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"{WEIGHTS.name} is not there yet: `petlbench pretrain` makes it")
 
 
 @pytest.fixture(scope="module")
 def batch() -> Texts:
-    return pretrain.texts(world.scenes("test-pretrain", 60, (1, 3)), 4, 0.35, seed=1)
+    return fusion.texts(world.scenes("test-pretrain", 60, (1, 3)), 4, 0.35, seed=1)
 
 
 def same_state(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -47,7 +50,7 @@ def test_learning_rate_rises_stays_and_falls_twice() -> None:
 
 
 def test_objects_come_in_stage_by_stage() -> None:
-    plan = Plan(stages=(400, 1200))
+    plan = FusionPlan(stages=(400, 1200))
     assert [plan.objects(step) for step in (0, 399, 400, 1199, 1200, 11_999)] == [(1, 1), (1, 1), (1, 2), (1, 2), (1, 3), (1, 3)]
 
 
@@ -77,7 +80,7 @@ def test_hidden_are_content_words_of_true_texts_alone(batch: Texts) -> None:
 
 def test_the_rate_of_hiding_is_kept(batch: Texts) -> None:
     original = np.where(batch.target >= 0, batch.target, batch.ids)
-    content = pretrain.content_ids()[original] & (batch.kind == WORDS)[:, None]
+    content = fusion.content_ids()[original] & (batch.kind == WORDS)[:, None]
     long = content.sum(1) >= 6
     assert 0.25 < (batch.target >= 0)[long].sum() / content[long].sum() < 0.45
 
@@ -86,13 +89,13 @@ def test_every_text_keeps_its_kind_and_truth(batch: Texts) -> None:
     rng = random.Random(1)
     scenes = world.scenes("test-pretrain", 60, (1, 3))
     samples = [corpus.sample(scenes.objects(i), k == 0, rng) for i in range(60) for k in range(4)]
-    assert batch.kind.tolist() == [pretrain.KINDS[sample.kind] for sample in samples] and set(batch.kind.tolist()) == {WORDS, MATCH}
+    assert batch.kind.tolist() == [fusion.KINDS[sample.kind] for sample in samples] and set(batch.kind.tolist()) == {WORDS, MATCH}
     assert batch.truth.tolist() == [sample.truth for sample in samples] and not batch.truth.all()
 
 
 def test_marks_are_taken_out_and_noted() -> None:
     ids, lengths = text.tokenize(["a ~red star with a ~small circle", "a red star with a small circle", "~yes"], limit=40)
-    plain, plain_lengths, wrong = pretrain.unmark(ids, lengths)
+    plain, plain_lengths, wrong = fusion.unmark(ids, lengths)
     expected, expected_lengths = text.tokenize(["a red star with a small circle"] * 2 + ["yes"])
     assert np.array_equal(plain, expected) and np.array_equal(plain_lengths, expected_lengths)
     names = {i: word for word, i in text.tokenizer().get_vocab().items()}
@@ -100,7 +103,7 @@ def test_marks_are_taken_out_and_noted() -> None:
 
 
 def test_words_are_judged_in_matching_texts_alone(batch: Texts) -> None:
-    content = pretrain.content_ids()[batch.ids]
+    content = fusion.content_ids()[batch.ids]
     judged = batch.fits >= 0
     assert not (batch.ids == text.UNK).any() and not judged[batch.kind != MATCH].any() and not judged[~content].any()
     true = (batch.kind == MATCH) & (batch.truth == 1)
@@ -122,7 +125,7 @@ def test_warming_up_is_seeded_and_changes_the_stem_alone() -> None:
         seed_everything(0)
         backbone = ViLT.build("mini", pretrained=False)
         if seed is not None:
-            stem.warm_up(backbone, 10, seed, scenes=4)
+            stem.warm_up(backbone.stem, backbone.width, 10, seed, scenes=4)
         return backbone.pretrained_state()
 
     cold, one, two, other = map(warmed, (None, 0, 0, 1))
@@ -133,48 +136,51 @@ def test_warming_up_is_seeded_and_changes_the_stem_alone() -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_short_warm_up_scores_each_of_its_steps() -> None:
     backbone = ViLT.build("mini", pretrained=False)
-    assert [len(stem.warm_up(backbone, steps, 0, scenes=2)) for steps in (0, 3, 12)] == [0, 3, 10]
+    assert [len(stem.warm_up(backbone.stem, backbone.width, steps, 0, scenes=2)) for steps in (0, 3, 12)] == [0, 3, 10]
 
 
 def test_a_step_draws_scenes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     names, drawn, backbone = [], world.scenes, ViLT.build("mini", pretrained=False)
     monkeypatch.setattr(world, "scenes", lambda name, *rest: names.append(name) or drawn(name, *rest))
-    losses = [pretrain.step_gradients(backbone, TINY, step, rank) for step, rank in ((0, 0), (0, 1), (1, 0))]
+    losses = [OBJECTIVE.gradients(backbone, step, rank) for step, rank in ((0, 0), (0, 1), (1, 0))]
     assert len(set(names)) == 3 and all(name.startswith("pretrain/") for name in names)
     assert all(loss.shape == (4,) and loss.isfinite().all() for loss in losses)
 
 
 def test_every_matrix_and_vector_has_one_optimiser() -> None:
     backbone = ViLT.build("mini", pretrained=False)
-    muon, adam = ([p for group in o.param_groups for p in group["params"]] for o in pretrain.optimizers(backbone, TINY))
+    muon, adam = ([p for group in o.param_groups for p in group["params"]] for o in pretrain.optimizers(backbone, OBJECTIVE))
     assert sorted(map(id, muon + adam)) == sorted({id(p) for p in backbone.parameters()})
     assert len(muon) == 6 * 6 and all(p.ndim == 2 for p in muon)
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pretrain.train(TINY, 0, tmp_path / "whole.pt").state_dict()
-    gradients, steps = pretrain.step_gradients, []
+    whole = pretrain.train(OBJECTIVE, 0, tmp_path / "whole.pt").state_dict()
+    gradients, steps = OBJECTIVE.gradients, []
 
-    def killed(backbone: ViLT, plan: Plan, step: int, rank: int) -> torch.Tensor:
+    def killed(backbone: ViLT, step: int, rank: int) -> torch.Tensor:
         steps.append(step)
         if steps == [0, 1, 2, 3]:
             raise KeyboardInterrupt
-        return gradients(backbone, plan, step, rank)
+        return gradients(backbone, step, rank)
 
-    monkeypatch.setattr(pretrain, "step_gradients", killed)
+    monkeypatch.setattr(OBJECTIVE, "gradients", killed)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(TINY, 0, tmp_path / "state.pt")
-    resumed = pretrain.train(TINY, 0, tmp_path / "state.pt").state_dict()
+        pretrain.train(OBJECTIVE, 0, tmp_path / "state.pt")
+    resumed = pretrain.train(OBJECTIVE, 0, tmp_path / "state.pt").state_dict()
     assert steps == [0, 1, 2, 3, 2, 3]
     assert same_state(whole, resumed)
-    assert not same_state(whole, pretrain.train(replace(TINY, seed=1), 0, tmp_path / "other.pt").state_dict())
+    assert not same_state(whole, pretrain.train(Fusion("vilt", replace(TINY, seed=1)), 0, tmp_path / "other.pt").state_dict())
 
 
 @pytest.mark.parametrize("what", ["plan", "no plan", "architecture"])
 def test_a_foreign_state_is_refused_before_processes_start(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain.mp, "start_processes", lambda *args, **kwargs: pytest.fail("started"))
-    backbone, path = ViLT.build("mini", pretrained=False), tmp_path / "state.pt"
-    optims = pretrain.optimizers(backbone, TINY)
+    plan = replace(TINY, steps=6) if what == "plan" else TINY
+    monkeypatch.setattr(objectives, "all_of", lambda: {"vilt": Fusion("vilt", plan)})
+    backbone, path = ViLT.build("mini", pretrained=False), tmp_path / "vilt/state.pt"
+    path.parent.mkdir()
+    optims = pretrain.optimizers(backbone, OBJECTIVE)
     pretrain.save_state(path, 2, TINY, backbone, optims)
     assert pretrain.restore(path, TINY, backbone, optims) == 2
     state = torch.load(path, weights_only=True)
@@ -184,14 +190,15 @@ def test_a_foreign_state_is_refused_before_processes_start(what: str, tmp_path: 
         del state["plan"]
     torch.save(state, path)
     with pytest.raises(UserError, match=r"state\.pt is the state of another pre-training"):
-        pretrain.main(replace(TINY, steps=6) if what == "plan" else TINY, tmp_path)
+        pretrain.main("vilt", tmp_path)
 
 
 def test_final_weights_are_shipped_with_a_card_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    monkeypatch.setattr(pretrain, "held_out", lambda backbone: {"matching": 51.0})
-    pretrain.worker(0, TINY, tmp_path)
-    assert pretrain.finish(TINY, tmp_path) == {"matching": 51.0}
+    monkeypatch.setattr(fusion, "held_out", lambda backbone: {"matching": 51.0})
+    monkeypatch.setattr(objectives, "all_of", lambda: {"vilt": OBJECTIVE})
+    pretrain.worker(0, "vilt", tmp_path)
+    assert pretrain.finish(OBJECTIVE, tmp_path) == {"matching": 51.0}
     path = shipped.path_of("vilt-mini")
     card = json.loads(path.with_suffix(".json").read_text())
     assert path.stat().st_size <= MOST_BYTES
