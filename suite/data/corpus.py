@@ -77,6 +77,11 @@ def caption(objs: list[Object], truth: bool, rng: random.Random) -> str:
                 phrases[spot] = re.sub(rf"\b{value(key, off[key])}\b", MARK + value(key, off[key]), phrases[spot])
     elif not truth:
         phrases = [phrase(falsify(anything(rng, tuple(part)), objs, rng), noun) for part in parts]
+    return listed(phrases, rng)
+
+
+def listed(phrases: list[str], rng: random.Random) -> str:
+    """Phrases without article as one caption."""
     joint = rng.choice((" , ", " and ", " with "))
     return pick(CAPTIONS, rng, body=joint.join("a " + p for p in phrases))
 
