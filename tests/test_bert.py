@@ -1,0 +1,92 @@
+"""BERT: equality with the library's model, where visual prompts stand, sites, the paper's size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from languages import TEXTS, Prompting, assert_close, batch, tiny_bert
+from torch import Tensor, nn
+from transformers import BertForMaskedLM
+
+from suite.backbones import bert
+from suite.core import Batch
+
+
+@torch.no_grad()
+def test_equals_the_library() -> None:
+    own, b = tiny_bert().eval(), batch()
+    features = own(b)
+    assert_close(features.tokens, own.model(input_ids=b.input_ids, attention_mask=b.text_mask).last_hidden_state)
+    assert_close(features.pooled, features.tokens[:, 0])
+    assert features.mask.equal(b.text_mask.bool())
+    assert_close(own(replace(b, text_mask=None)).tokens, own.model(input_ids=b.input_ids).last_hidden_state)
+
+
+@torch.no_grad()
+def test_the_head_is_the_librarys() -> None:
+    own, b = tiny_bert().eval(), batch()
+    library = BertForMaskedLM(own.model.config).eval()
+    library.bert, library.cls.predictions = own.model, own.heads["mlm"]
+    assert own.heads["mlm"].decoder.weight is own.model.embeddings.word_embeddings.weight
+    assert_close(own.heads["mlm"](own(b).tokens), library(input_ids=b.input_ids, attention_mask=b.text_mask).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", [0, 2])
+def test_visual_prompts_go_before_the_text_at_their_layer(place: int) -> None:
+    """The library's layers on what the tap made; before it they see the text alone."""
+    own, b = tiny_bert().eval(), batch()
+    tap = own.sites("sequence")[0].attach(f"visual.{place}", Prompting(16, 2))
+    features = own(b)
+    x, mask = own.model.embeddings(input_ids=b.input_ids), b.text_mask.bool()
+    for layer in own.model.encoder.layer[:place]:
+        x = run(layer, x, mask)
+    ((text, query, images),) = tap.given
+    assert_close(text, x)
+    assert_close(query, x[:, 0])
+    assert_close(images, own.vision.image_states(b.pixels))
+    prompt, x = tap(x, query, images)
+    x, mask = torch.cat([prompt, x], 1), torch.cat([torch.ones(TEXTS, 2, dtype=torch.bool), mask], 1)
+    for layer in own.model.encoder.layer[place:]:
+        x = run(layer, x, mask)
+    assert_close(features.tokens, x)
+    assert_close(features.pooled, x[:, 2])
+    assert features.mask.equal(mask)
+
+
+def run(layer: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """A layer of the library."""
+    found = layer(x, mask[:, None, None].expand(-1, 1, x.shape[1], -1))
+    return found[0] if isinstance(found, tuple) else found
+
+
+def test_dropout_of_the_configuration_is_honoured() -> None:
+    own = tiny_bert().train()
+    layer, x = own.layers[0], torch.randn(2, 5, 16)
+    assert not torch.equal(layer.self_attention(x), layer.self_attention(x)) and not torch.equal(layer.ffn(x), layer.ffn(x))
+    own.eval()
+    assert torch.equal(layer(x), layer(x))
+
+
+def test_sites_follow_the_forward() -> None:
+    own = bert.BERT.build("mini", pretrained=False, vision=False)
+    sites = own.sites("sequence", "layer", "self", "cross", "ffn")
+    assert [site.name for site in sites] == ["sequence", *(f"layer.{i}{part}" for i in range(6) for part in ("", ".self", ".ffn"))]
+    assert {(site.stream, site.width, site.norm, site.length) for site in sites} == {("text", 96, "after", 12)}
+    for site in own.sites("self", "ffn"):
+        assert all(isinstance(own.model.get_submodule(path), nn.Linear) for path in site.linears.values())
+    assert own.width == 96 and own.head_width == 192 and own.sequence.depth == 6
+
+
+def test_at_paper_scale() -> None:
+    paper = bert.BERT.build("paper", pretrained=False, device="meta")
+    assert paper.papers_input() == (16, 224, 224) and paper.vision_width == 768
+    assert sum(p.numel() for p in paper.model.parameters()) == 108_891_648  # of bert-base-uncased, without the pooler's 590,592
+    paper.sites("sequence")[0].attach("visual.5", Prompting(768).to("meta")).image = nn.Linear(768, 768, device="meta")
+    with torch.device("meta"):
+        ids = torch.zeros(2, 16, dtype=torch.long)
+        features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
+    assert features.pooled.shape == (2, 768) and features.tokens.shape == (2, 17, 768)
+    assert len(paper.sites("layer")) == 12 and paper.model.config.max_position_embeddings == 512
