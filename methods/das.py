@@ -10,71 +10,76 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from suite.bandit import Bandit
-from suite.core import Backbone, Method, Plan, Site, Trial
-from suite.modules import Bottleneck, ParallelBottleneck, SkipBottleneck, bottleneck_size
-from suite.record import UserError
+from suite.core import Backbone, Method, Plan, Trial
+from suite.errors import UserError
+from suite.router import routed
+from suite.skipping import adapt, inside, replace, sizes
 
 
 @dataclass
 class DAS(Method):
-    """skip: layers to skip (None: a third where layers have cross-attention, METER's 4 of 12, else 1).
+    """skip: layers to skip (None: a third where layers have cross-attention, METER's 4 of 12, LaVIN's 6 of 32, else 1).
 
     bottleneck: inner width in kept layers (None: an eighth of the width). skip_bottleneck: of the adapter that replaces a layer
     (None: the sum of the widths it replaces).
     Search: the first `warmup_epochs` without updates, unless the search has no more; an update after every `turn` steps, or more
     often where epochs are so short that fewer than `updates` would happen, each on `subsets` subsets; rate: the gates' step size.
     A choice is the list of skipped layers, as indices into `backbone.sites("layer")`.
+    On LaVIN (papers.md section 3.4), whose token 0 routes: LaVIN's adapters, 8 and, skipping, four times as wide, on what self-attention
+    reads; a search with half its epochs for warm-up (None: so, else 1), `often` updates an epoch, a rate
+    of 0.05 (None: so, else 1), and rewards in train mode all the same (the official ones are in evaluation mode).
     """
 
     name: ClassVar[str] = "das"
     title: ClassVar[str] = "DAS"
     source: ClassVar[str] = "arXiv:2309.01479, papers.md section 3"
-    class_token: ClassVar[bool] = False
     claims: ClassVar[tuple[dict[str, Any], ...]] = (
         {"text": "fewer MACs than the backbone it started from", "metric": "macs", "better": "das", "than": "head", "relation": "<",
          "source": "abstract: 11.97 % fewer on METER"},
         {"text": "level with or above adapters", "metric": "accuracy", "better": "das", "than": "adapter", "relation": ">=",
          "source": "petlbench's own expectation"},
+        {"text": "the layers that the search finds are better skipped than random ones", "metric": "accuracy", "better": "das",
+         "than": "das_random", "relation": ">", "control": True, "source": "the paper's reason for a search; its table could not be read"},
         {"text": "above the classifier alone on every task", "metric": "accuracy", "better": "das", "than": "head", "relation": ">",
          "every": True, "source": "petlbench's own expectation"},
     )  # fmt: skip
     skip: int | None = None
     bottleneck: int | None = None
     skip_bottleneck: int | None = None
-    warmup_epochs: int = 1
+    warmup_epochs: int | None = None
     turn: int = 10
+    often: int = 150
     updates: int = 30
     subsets: int = 3
-    rate: float = 1.0
+    rate: float | None = None
+
+    def class_token(self, backbone: Backbone) -> bool:
+        """METER-DAS has one, ViLT-DAS has none (papers.md section 1)."""
+        return bool(backbone.sites("cross"))
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        return super().not_applicable(backbone, task) or (None if backbone.sites("layer") else "no layer can be skipped as a whole here")
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         """With a plan only what it uses; without one everything, for the search. Raises UserError for what is no plan of this backbone."""
-        if backbone.sites("cross"):
-            backbone.add_class_token()  # papers.md section 1: METER-DAS has one, ViLT-DAS has none
-        layers = backbone.sites("layer")
+        layers, self._routed = backbone.sites("layer"), routed(backbone)
         self._arms, self._skips = len(layers), self._skip_count(backbone)
+        self._warmup = self.warmup_epochs if self.warmup_epochs is not None else 5 if self._routed else 1
+        self._rate = self.rate or (0.05 if self._routed else 1.0)
         skipped = [] if plan is None else _skipped(plan, len(layers))
-        inside = [_inside(layer) for layer in layers]
-        kept = [bottleneck_size(self.bottleneck, layer) for layer in layers]
-        replacing = [self.skip_bottleneck or size * len(sites) for size, sites in zip(kept, inside, strict=True)]
-        self.resolve(skip=[self._skips], bottleneck=kept, skip_bottleneck=replacing)
+        kept, replacing = zip(*(sizes(layer, self.bottleneck, self.skip_bottleneck) for layer in layers))
+        self.resolve(skip=[self._skips], bottleneck=kept, skip_bottleneck=replacing, warmup_epochs=[self._warmup], rate=[self._rate])
         for index, layer in enumerate(layers):
             if plan is None or index in skipped:
-                layer.attach("replace", SkipBottleneck(layer.width, replacing[index]))
+                replace(layer, replacing[index])
             if index not in skipped:
-                for site in inside[index]:
-                    self._adapt(site)
+                for site in inside(layer):
+                    adapt(site, kept[index])
         self.choose(backbone, skipped)
 
-    def _adapt(self, site: Site) -> None:
-        inner = bottleneck_size(self.bottleneck, site)
-        if site.kind == "ffn" and site.norm == "after":
-            site.attach("after_norm", ParallelBottleneck(site.width, inner))
-        else:
-            site.attach("around", Bottleneck(site.width, inner))
-
     def _skip_count(self, backbone: Backbone) -> int:
-        return self.skip or (len(backbone.sites("layer")) // 3 if backbone.sites("cross") else 1)
+        layers = len(backbone.sites("layer"))
+        return self.skip or (max(1, 3 * layers // 16) if routed(backbone) else layers // 3 if backbone.sites("cross") else 1)
 
     def example_plan(self, backbone: Backbone) -> Plan:
         """The first layers are skipped: what is skipped changes no cost where layers are alike, how many are does."""
@@ -85,14 +90,14 @@ class DAS(Method):
             layer.target.replaced = index in choice
 
     def search(self, trial: Trial) -> Plan:
-        """Papers.md section 3.3; every reward batch is drawn afresh (the official sampler always gives the same one).
+        """Papers.md sections 3.3 and 3.4.
 
         Traced: preferences and mean rewards of the layers, number of updates, steps from one to the next.
         """
-        bandit = Bandit(self._arms, trial.rng, "sigmoid", self.rate)
-        warmup = min(self.warmup_epochs, trial.epochs - 1) * trial.steps_per_epoch
-        total = trial.epochs * trial.steps_per_epoch
-        turn = max(1, min(self.turn, (total - warmup) // self.updates))
+        bandit = Bandit(self._arms, trial.rng, "sigmoid", self._rate)
+        warmup, total = (epochs * trial.steps_per_epoch for epochs in (min(self._warmup, trial.epochs // 2), trial.epochs))
+        asked = trial.steps_per_epoch // self.often if self._routed else self.turn
+        turn = max(1, min(asked, (total - warmup) // self.updates))
         count = updates = 0
         for step in range(total):
             trial.train_step(bandit.draw(self._skips))
@@ -104,14 +109,10 @@ class DAS(Method):
         return {"skipped": bandit.best(self._skips)}
 
     def _update(self, bandit: Bandit, trial: Trial) -> None:
-        trial.new_batch()
+        if self._routed or not trial.official:  # whose sampler, but LaVIN's, always gives the same batch
+            trial.new_batch()
         subsets = bandit.distinct(self.subsets, self._skips)
         bandit.update(subsets, [math.exp(-trial.reward_loss(subset)) for subset in subsets])
-
-
-def _inside(layer: Site) -> list[Site]:
-    """The sub-layers of a layer."""
-    return [s for s in layer.backbone.sites("self", "cross", "ffn") if (s.stream, s.depth) == (layer.stream, layer.depth)]
 
 
 def _skipped(plan: Plan, layers: int) -> list[int]:

@@ -57,9 +57,8 @@ def test_golden_bandit_rejects_repeated_subsets(file: str, block: str) -> None:
 def test_golden_search_follows_the_recorded_schedule(file: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """DAS.search makes the official updates at the official steps and ends with the official gates."""
     trace, cfg = part(file, block, "trace"), {name: int(value) for name, value in part(file, block, "cfg").items()}
-    method = DAS(
-        skip=cfg["skip_num"], subsets=cfg["das_step"], turn=cfg["das_turn"], updates=1, warmup_epochs=cfg["warmup_epoch"])  # fmt: skip
-    method._arms, method._skips = cfg["n"], cfg["skip_num"]
+    method = DAS(subsets=cfg["das_step"], turn=cfg["das_turn"], updates=1)
+    method._arms, method._skips, method._warmup, method._rate, method._routed = cfg["n"], cfg["skip_num"], cfg["warmup_epoch"], 1.0, False
     trial = Trial(trace, cfg)
     start = part(file, block, "in")["gate0"]
     monkeypatch.setattr("methods.das.Bandit", lambda arms, *_: Recorded(arms, trial.draws(), start))
@@ -73,6 +72,8 @@ def test_golden_search_follows_the_recorded_schedule(file: str, block: str, monk
 
 class Trial:
     """core.Trial that replays a trace."""
+
+    official = False  # a new batch marks an update
 
     def __init__(self, trace: dict[str, np.ndarray], cfg: dict[str, int]):
         self.recorded, self.steps_per_epoch, self.epochs = trace, cfg["steps_per_epoch"], cfg["das_epoch"]
