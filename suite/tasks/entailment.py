@@ -1,0 +1,16 @@
+"""Visual entailment (SNLI-VE): does a hypothesis follow from the picture, contradict it, or neither? Three classes, else as in vqa.py."""
+
+from __future__ import annotations
+
+from suite.core import Recipe
+from suite.data.world_ve import WorldVe
+from suite.tasks.base import LANGUAGE
+from suite.tasks.vqa import Vqa
+
+
+def _world() -> Vqa:
+    sizes = {"train": 1200, "validation": 600, "test": 1200}
+    return Vqa(WorldVe("world-ve", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE)
+
+
+TASKS = {"world-ve": _world}

@@ -1,0 +1,27 @@
+"""Compositional questions (GQA): as in vqa.py, with the accuracy on each type of question beside the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from suite.core import Recipe
+from suite.data.world_gqa import WorldGqa
+from suite.tasks.base import LANGUAGE
+from suite.tasks.kinds import ByKind
+from suite.tasks.vqa import Vqa
+
+
+@dataclass(eq=False)
+class Gqa(ByKind, Vqa):
+    """One picture and one question a row."""
+
+    of: ClassVar[str] = "type"
+
+
+def _world() -> Gqa:
+    sizes = {"train": 1000, "validation": 500, "test": 1000}
+    return Gqa(WorldGqa("world-gqa", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE)
+
+
+TASKS = {"world-gqa": _world}
