@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import FiniteFloat
 
+from suite.experiments import Experiment
 from suite.record import Cost, Interval, Status, Strict
 from suite.stats import Outcome
 
-BOARD_SCHEMA = 1
+BOARD_SCHEMA = 2
 DIGITS = 6
 """Decimals kept, so that a board reads the same wherever its sums were added up."""
 
@@ -28,11 +29,18 @@ class SeedResult(Strict):
     reason: str | None = None
 
 
+class Measured(Strict):
+    """Mean over the seeds and half-width of its 95 % interval (None: one seed), in percent."""
+
+    mean: FiniteFloat
+    half: FiniteFloat | None = None
+
+
 class Summary(Strict):
     """A method on a task, or its average over tasks: mean and half-width of the 95 % interval in percent, over n seeds.
 
-    p: Holm-adjusted, against the best of the column; tied: the best, or not told apart from it. metrics: of a task, the means over
-    the seeds (percent) of what it measures beside its headline: retrieval's recalls.
+    p: Holm-adjusted, against the best of the column; tied: the best, or not told apart from it; neither is there for a control.
+    metrics: what a task measures beside its headline: retrieval's recalls, the kinds of its questions.
     """
 
     status: Standing
@@ -43,7 +51,7 @@ class Summary(Strict):
     p: FiniteFloat | None = None
     tied: bool = False
     reason: str | None = None
-    metrics: dict[str, FiniteFloat] = {}
+    metrics: dict[str, Measured] = {}
 
     def why(self) -> str:
         """What happened to the seeds without a result, equal fates together."""
@@ -94,7 +102,7 @@ class TaskCosts(Strict):
 
 
 class Row(Strict):
-    """One method. costs: the mean over tasks; task_costs: each task's own."""
+    """One method. costs: the mean over tasks; task_costs: each task's own. control: what a claim compares a search with, no rival."""
 
     method: str
     title: str
@@ -102,6 +110,15 @@ class Row(Strict):
     average: Summary
     costs: TaskCosts | None = None
     task_costs: dict[str, TaskCosts] = {}
+    control: bool = False
+
+
+class Refusal(Strict):
+    """A method that makes no sense on any task of a backbone, and why."""
+
+    method: str
+    title: str
+    reason: str
 
 
 class Column(Strict):
@@ -124,7 +141,8 @@ class Flag(Strict):
 
 
 class Claim(Strict):
-    """A sentence of a paper and what became of it. source: who says it; by_task: the verdict on each task alone."""
+    """A sentence of a paper and what became of it. source: who says it; by_task: the verdict on each task alone, in a paper's table
+    on each backbone."""
 
     method: str
     text: str
@@ -135,11 +153,15 @@ class Claim(Strict):
 
 
 class Section(Strict):
-    """One backbone. floors: their averages over tasks, where every task has them. rows: best average first."""
+    """One backbone. floors: their averages over tasks, where every task has them. rows: best average first, controls last.
+
+    not_applicable: methods that have no row because they are "n/a" on every task.
+    """
 
     backbone: str
     columns: list[Column]
     rows: list[Row]
+    not_applicable: list[Refusal] = []
     floors: dict[str, FiniteFloat] = {}
     seed_sd: FiniteFloat = 0.0
     seed_df: int = 0
@@ -147,8 +169,20 @@ class Section(Strict):
     claims: list[Claim] = []
 
 
+class Reproduction(Strict):
+    """A paper's table, made anew: of each backbone that is there its section, narrowed to the table's methods and tasks.
+
+    absent: by backbone, what would have to run for its part of the table. claims: over all its backbones.
+    """
+
+    experiment: Experiment
+    sections: list[Section]
+    absent: dict[str, str] = {}
+    claims: list[Claim] = []
+
+
 class Board(Strict):
-    """One profile's results, with where they come from."""
+    """One profile's results, with where they come from. sections: every method and task, by backbone; experiments: the papers' tables."""
 
     schema_version: int = BOARD_SCHEMA
     profile: str
@@ -159,6 +193,7 @@ class Board(Strict):
     versions: dict[str, list[str]]
     finished: str | None
     sections: list[Section]
+    experiments: list[Reproduction] = []
 
     def incomplete(self) -> Iterator[tuple[str, str, str, SeedResult]]:
         """(backbone, method, task, cell) of everything planned that has no result, "n/a" aside."""

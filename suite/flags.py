@@ -18,16 +18,18 @@ def find_flags(
     """All flags of a backbone, in a fixed order. runs: by (method, task); records: by (method, task, seed).
 
     Failed and missing cells; flags the run itself recorded; results below the frozen head or the image-blind floor; methods that
-    train the same parameters; results that were compared without their per-example files; costs that were not measured.
+    train the same parameters; results that were compared without their per-example files; costs that were not measured. A control
+    may be bad, and the same as what it controls.
     """
-    found = [*_recorded(records), *_duplicates(records)]
+    controls = {row.method for row in rows if row.control}
+    found = [*_recorded(records), *_duplicates({k: r for k, r in records.items() if k[0] not in controls})]
     for row in rows:
         if row.costs is None:
             found.append(Flag(kind="costs", method=row.method, text="costs were not measured"))
         for column in columns:
             if cell := row.cells.get(column.task):
                 found += _absent(row.method, column.task, cell)
-                found += _low(row.method, column, runs)
+                found += [] if row.control else _low(row.method, column, runs)
     return sorted(found, key=lambda f: (f.kind, f.method, f.task or "", f.text))
 
 

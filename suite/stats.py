@@ -138,8 +138,14 @@ def _paired(a: Runs, b: Runs, factor: float) -> np.ndarray | None:
     return a.sums.mean(axis=0) - factor * b.sums.mean(axis=0)
 
 
-def difference(a: Runs, b: Runs, noise: Noise, factor: float = 1.0) -> Difference:
-    """The metric of a less factor times that of b, paired by example: variance over images (clustered) plus that over seeds."""
+def difference(a: Runs, b: Runs, noise: Noise, factor: float = 1.0, control: bool = False) -> Difference:
+    """The metric of a less factor times that of b, paired by example: variance over images (clustered) plus that over seeds.
+
+    noise: the seed deviation of both. control: b draws by seed what a has searched for, so that its own deviation may be larger; what
+    it has beyond `noise` is added. With one seed it is unknown.
+    """
+    if control and len(b.values) < 2:
+        return Difference(a.mean - factor * b.mean, ())
     parts: list[tuple[float, float]] = []
     paired = _paired(a, b, factor)
     if paired is not None and paired.size > 1:
@@ -148,15 +154,19 @@ def difference(a: Runs, b: Runs, noise: Noise, factor: float = 1.0) -> Differenc
         parts.append((count / (count - 1) * float((centred**2).sum()) * (100 / a.sizes.sum()) ** 2, count - 1))
     if noise.df:
         parts.append((_seed_variance(a, b, noise, factor), noise.df))
+    if control and (own := pooled([b.values])).sd > noise.sd:
+        parts.append(((own.sd**2 - noise.sd**2) * factor**2 / len(b.values), own.df))
     return Difference(a.mean - factor * b.mean, tuple(parts))
 
 
-def average(differences: Sequence[Difference]) -> Difference:
-    """The mean over tasks, whose noises are independent; of unknown noise where one of them is."""
-    count = len(differences)
-    parts = [(variance / count**2, df) for d in differences for variance, df in d.parts]
+def average(differences: Sequence[Difference], weights: Sequence[float] | None = None) -> Difference:
+    """The (weighted) mean over tasks, whose noises are independent; of unknown noise where one of them is."""
+    shares = np.ones(len(differences)) if weights is None else np.asarray(weights, dtype=float)
+    shares = (shares / shares.sum()).tolist()
+    parts = [(variance * share**2, df) for share, d in zip(shares, differences, strict=True) for variance, df in d.parts]
     known = all(d.parts for d in differences)
-    return Difference(float(np.mean([d.points for d in differences])), tuple(parts) if known else ())
+    points = sum(share * d.points for share, d in zip(shares, differences, strict=True))
+    return Difference(points, tuple(parts) if known else ())
 
 
 def paired_tests(

@@ -9,7 +9,8 @@ import pytest
 from records import COSTS, VALUES, board_records, cell, cost, examples, grid_with, holes, record
 
 from suite.collect import collect
-from suite.record import Record, UserError
+from suite.errors import UserError
+from suite.record import Record
 
 
 def flags_of(records: list[Record]) -> set[tuple[str, str, str | None]]:
@@ -98,3 +99,19 @@ def test_costs_follow_the_plans_of_the_seeds() -> None:
     records = [record(cell("das", seed=s), 70.0, plan=plans[s > 0]) for s in range(3)]
     costs = [cost("das", extra=e, trainable=7, plan=p) for e, p in ((-30, plans[0]), (-60, plans[1]), (999, {"skip": [2]}))]
     assert collect(records, costs).sections[0].rows[0].costs.extra_macs == -50
+
+
+def test_a_control_may_be_bad_and_the_same_as_what_it_controls() -> None:
+    claim = {"text": "t", "metric": "accuracy", "better": "das", "than": "das_random", "relation": ">", "control": True}
+    values = {"das": {"easy-vqa": [70.0, 71.0]}, "das_random": {"easy-vqa": [30.0, 31.0]}, "head": {"easy-vqa": [50.0, 51.0]}}
+    records = [r if r.cell.method == "head" else r.model_copy(update={"signature": "same"}) for r in board_records(values)]
+    assert {kind for kind, _, _ in flags_of(records)} == {"below head", "below floor", "duplicate"}
+    assert flags_of([r.model_copy(update={"claims": [claim]}) if r.cell.method == "das" else r for r in records]) == set()
+
+
+def test_a_method_that_applies_nowhere_has_no_row_but_a_reason() -> None:
+    refused = [record(cell("apt", t, s), None, status="n/a", reason="no place for it") for t in VALUES["full"] for s in range(3)]
+    section = collect([*board_records(VALUES), *refused], COSTS, grid=grid_with()).sections[0]
+    assert [row.method for row in section.rows] == ["full", "lora", "head"]
+    assert [(r.title, r.reason) for r in section.not_applicable] == [("Apt", "no place for it")]
+    assert {flag.kind for flag in section.flags} == {"examples"}, "that it does not apply is no hole"

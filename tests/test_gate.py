@@ -9,7 +9,8 @@ import pytest
 from records import SOURCE, board_records, cell, cost, latency, record
 
 from suite.gate import Reference, TaskReference, accept, check, compare
-from suite.record import Cost, Record, UserError
+from suite.errors import UserError
+from suite.record import Cost, Record
 
 VALUES = {
     "full": {"easy-vqa": [80.0, 81.0, 82.5], "world-vqa": [90.0, 91.0, 91.5]},

@@ -13,8 +13,9 @@ import pytest
 from records import COSTS, VALUES, board_records, cell, cost, grid_with, holes, record
 from rich.console import Console
 
-from suite.board import Board
+from suite.board import Board, Measured
 from suite.collect import collect
+from suite.experiments import EXPERIMENTS
 from suite.report.formats import to_csv, to_latex, to_markdown
 from suite.report.labels import Box, Scene, place
 from suite.report.plot import Point, _front, points
@@ -48,7 +49,7 @@ MARKDOWN = """\
 <sup>a</sup> seed 1 failed: loss is nan  
 <sup>b</sup> over the seeds that every task has  
 <sup>c</sup> n/a: no place for it  
-<sup>d</sup> no average without world-vqa  
+<sup>d</sup> no average: does not apply to world-vqa  
 <sup>e</sup> missing: not run yet  
 <sup>f</sup> no average without easy-vqa, world-vqa  
 """
@@ -90,11 +91,12 @@ def test_recalls_and_memory_are_shown() -> None:
                    metrics={name: value + s for name, value in recalls.items()} | {"recall": 45.0 + s}) for s in range(3)]  # fmt: skip
     peaks = [cost("lora", "world-retrieval", plan=None, peak_memory=3 * 2**20), cost("lora", "easy-vqa", peak_memory=None)]
     board = collect([*mine, *board_records({"lora": {"easy-vqa": [80.0]}, "head": {"easy-vqa": [50.0]}})], peaks)
-    assert board.sections[0].rows[0].cells["world-retrieval"].metrics == {name: value + 1 for name, value in recalls.items()}
+    assert board.sections[0].rows[0].cells["world-retrieval"].metrics == {
+        name: Measured(mean=value + 1, half=2.484138) for name, value in recalls.items()}  # fmt: skip
     files = {name: content.decode() for name, content in render(board).items() if name.endswith(("md", "tex", "csv", "html"))}
     small = files["vilt.md"].split("### vilt, profile mini: world-retrieval")[1].split("\n")
     assert small[2] == "| Method | IR R@1 (%) | IR R@5 (%) | IR R@10 (%) | TR R@1 (%) | recall (%) |"
-    assert small[4:6] == ["| Lora | 41.0 | 71.0 | 91.0 | 51.0 | 46.0 |", ""]
+    assert small[4:6] == ["| Lora | 41.0 ± 2.5 | 71.0 ± 2.5 | 91.0 ± 2.5 | 51.0 ± 2.5 | 46.0 ± 2.5 |", ""]
     assert all("IR R@10" in files[name] for name in ("vilt.tex", "vilt.html", "index.html")) and "mini: easy-vqa" not in files["vilt.md"]
     row = next(csv.DictReader(io.StringIO(files["vilt.csv"])))
     assert (row["world-retrieval"], row["world-retrieval ir_r10"], row["peak_memory"]) == ("46", "91", "")
@@ -115,7 +117,8 @@ def test_holes_are_visible_in_every_format(board: Board, capsys: pytest.CaptureF
 
 def test_nothing_is_blank(board: Board) -> None:
     shown = table(board)
-    assert all(entry.text for row in (*shown.rows, *shown.floors) for entry in row)
+    assert shown.blocks[0].floors
+    assert all(entry.text for row in (*shown.rows, *shown.blocks[0].floors) for entry in row)
 
 
 def test_hostile_names_do_no_harm() -> None:
@@ -143,7 +146,9 @@ def test_two_renders_have_identical_bytes_whatever_the_order_of_the_records(boar
 def test_files_and_metrics(board: Board, tmp_path: Path) -> None:
     names = {path.name for path in write(board, tmp_path)}
     plots = {f"vilt-{kind}.{ending}" for kind in ("macs", "params") for ending in ("png", "svg")}
-    assert names == plots | {"vilt.md", "vilt.tex", "vilt.csv", "vilt.html", "index.html", "metrics.json"}
+    assert names == plots | {"vilt.md", "vilt.tex", "vilt.csv", "vilt.html", "index.html", "claims.csv", "metrics.json",
+                             *(f"{e.name}.md" for e in EXPERIMENTS),
+                             *(f"{name}.{ending}" for name in ("apt-main", "das-main") for ending in ("tex", "csv"))}  # fmt: skip
     assert b"<dc:date>" not in (tmp_path / "vilt-macs.svg").read_bytes()
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert found == metrics(board)
@@ -174,7 +179,7 @@ def test_the_terminal_fits(board: Board) -> None:
 def test_plots_leave_out_what_has_no_average_and_say_so(board: Board) -> None:
     shown, absent = points(board.sections[0].rows, "extra_macs")
     assert [(p.title, p.cost) for p in shown] == [("Full", 0), ("Head", 0), ("Lora", -332_000)]
-    assert absent == ["Apt (no average without world-vqa)", "das (no average without easy-vqa, world-vqa)"]
+    assert absent == ["Apt (no average: does not apply to world-vqa)", "das (no average without easy-vqa, world-vqa)"]
 
 
 def test_the_front_is_a_stair_through_zero_and_negative_costs() -> None:

@@ -176,4 +176,15 @@ def test_average_of_differences_shrinks_and_is_unknown_where_one_is() -> None:
     four = average([one] * 4)
     assert four.points == 10.0
     assert four.se == pytest.approx(one.se / 2)
+    assert average([one, one], [3, 1]).se == pytest.approx(one.se * np.sqrt(10) / 4)
+    assert average([one, difference(b, b, Noise(1.0, 20))], [3, 1]).points == pytest.approx(7.5)
     assert average([one, difference(a, b, UNKNOWN)]).bounds() == (-np.inf, np.inf)
+
+
+def test_a_control_brings_its_own_noise() -> None:
+    """Only what it deviates beyond the others counts once more; with one seed nobody knows how much that is."""
+    a, calm, wild = Runs.of([80.0, 81.0, 82.0]), Runs.of([70.0, 71.0, 72.0]), Runs.of([61.0, 71.0, 81.0])
+    noise = Noise(1.0, 20)
+    assert difference(a, calm, noise, control=True) == difference(a, calm, noise)
+    assert difference(a, wild, noise, control=True).se ** 2 == pytest.approx(difference(a, wild, noise).se ** 2 + (10.0**2 - 1) / 3)
+    assert difference(a, Runs.of([71.0]), noise, control=True).bounds() == (-np.inf, np.inf)

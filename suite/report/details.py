@@ -1,11 +1,11 @@
-"""The small tables of what a task measures beside its headline: retrieval's recalls."""
+"""The small tables of what a task measures beside its headline: retrieval's recalls, the kinds of its questions."""
 
 from __future__ import annotations
 
 import re
 
-from suite.board import Column, Section
-from suite.report.table import NONE, Entry, Head, Table
+from suite.board import Column, Measured, Section
+from suite.report.table import NONE, Block, Entry, Head, Table
 
 
 def details(section: Section, profile: str) -> list[Table]:
@@ -17,18 +17,19 @@ def details(section: Section, profile: str) -> list[Table]:
 
 
 def _table(section: Section, column: Column) -> Table:
-    cells = {row.title: cell for row in section.rows if (cell := row.cells.get(column.task)) and cell.mean is not None}
-    names = sorted({name for cell in cells.values() for name in cell.metrics}, key=_order)
-    heads = [Head("Method"), *(Head(_title(name), "%") for name in names), Head(column.metric, "%")]
+    found = [(cell.mean, row.title, cell) for row in section.rows if (cell := row.cells.get(column.task)) and cell.mean is not None]
+    names = sorted({name for _, _, cell in found for name in cell.metrics}, key=_order)
+    heads = [Head("Method"), *(Head(label(name), "%") for name in names), Head(column.metric, "%")]
     rows = [
-        [Entry(title), *(_entry(cell.metrics.get(name)) for name in names), _entry(cell.mean)]
-        for title, cell in sorted(cells.items(), key=lambda item: -(item[1].mean or 0.0))
+        [Entry(title), *(measured(cell.metrics.get(name)) for name in names), measured(Measured(mean=mean, half=cell.half))]
+        for mean, title, cell in sorted(found, key=lambda it: -it[0])
     ]
-    return Table(column.task, "Mean over seeds, best first.", heads, rows, [], {})
+    return Table(column.task, "Mean over seeds, plus or minus half the 95 % interval (t), best first.", heads, [Block("", rows)])
 
 
-def _entry(value: float | None) -> Entry:
-    return Entry(NONE if value is None else f"{value:.1f}")
+def measured(found: Measured | None) -> Entry:
+    """Mean and half-width; a dash where there is nothing."""
+    return Entry(NONE) if found is None else Entry(f"{found.mean:.1f}", None if found.half is None else f"{found.half:.1f}")
 
 
 def _order(name: str) -> list[str | int]:
@@ -36,7 +37,10 @@ def _order(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _title(name: str) -> str:
-    """ir_r1 -> IR R@1: image retrieval and text retrieval, as papers print them."""
-    found = re.fullmatch(r"([it]r)_r(\d+)", name)
-    return f"{found[1].upper()} R@{found[2]}" if found else name
+def label(name: str) -> str:
+    """A metric as papers print it: ir_r1 -> IR R@1 (image and text retrieval), clip_i -> CLIP-I, context_image -> context image."""
+    if found := re.fullmatch(r"([it]r)_r(\d+)", name):
+        return f"{found[1].upper()} R@{found[2]}"
+    if re.fullmatch(r"clip_[it]|dino", name):
+        return name.upper().replace("_", "-")
+    return {"h_mean": "harmonic mean"}.get(name, name.replace("_", " "))

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from suite.report.table import NONE, Entry, Table
+from suite.report.table import NONE, Entry, Table, published
 from suite.report.units import MINUS
 
 _LATEX = {
@@ -29,19 +29,28 @@ def markdown_escape(text: str) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A GitHub table, then the footnotes and the legend."""
+    """A GitHub table for each block, then the footnotes, the remarks and the legend."""
 
     def show(entry: Entry) -> str:
         text = markdown_escape(entry.text) + (f" ± {entry.half}" if entry.half else "") + (f" → {entry.then}" if entry.then else "")
         text = f"**{text}**" if entry.bold else text
         return text + (f" <sup>{','.join(entry.marks)}</sup>" if entry.marks else "")
 
+    def soft(row: list[Entry]) -> str:
+        return _line([e.text if e.text == NONE else f"*{markdown_escape(e.text)}*" for e in row])
+
     heads = [markdown_escape(h.title) + (f" ({markdown_escape(h.unit)})" if h.unit else "") for h in table.heads]
-    lines = [f"### {markdown_escape(table.caption)}", "", _line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
-    lines += [_line([show(e) for e in row]) for row in table.rows]
-    lines += [_line([e.text if e.text == NONE else f"*{markdown_escape(e.text)}*" for e in row]) for row in table.floors]
-    lines += ["", *(f"<sup>{letter}</sup> {markdown_escape(text)}  " for letter, text in table.notes.items())]
-    return "\n".join([*lines, *([""] if table.notes else []), markdown_escape(table.legend), ""])
+    lines = [f"### {markdown_escape(table.caption)}", ""]
+    for block in table.blocks:
+        lines += [f"**{markdown_escape(block.title)}**", ""] if block.title else []
+        lines += [_line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
+        for row in block.rows:
+            lines += [_line([show(e) for e in row]), *(soft(second) for second in published(row))]
+        lines += [*map(soft, block.floors), ""]
+    lines += [f"<sup>{letter}</sup> {markdown_escape(text)}  " for letter, text in table.notes.items()]
+    lines += [""] if table.notes else []
+    lines += [line for remark in table.remarks for line in (markdown_escape(remark), "")]
+    return "\n".join([*lines, markdown_escape(table.legend), ""])
 
 
 def _line(parts: list[str]) -> str:
@@ -60,10 +69,14 @@ def to_latex(table: Table) -> str:
 
     body = [" & ".join(latex_escape(h.title) for h in table.heads) + r" \\"]
     body += [" & ".join(rf"\scriptsize {latex_escape(h.unit)}" if h.unit else "" for h in table.heads) + r" \\", r"\midrule"]
-    body += [" & ".join(show(e) for e in row) + r" \\" for row in table.rows]
-    body += [r"\midrule"] if table.floors else []
-    body += [" & ".join(show(e) for e in row) + r" \\" for row in table.floors]
+    for block in table.blocks:
+        body += [rf"\multicolumn{{{len(table.heads)}}}{{l}}{{\textbf{{{latex_escape(block.title)}}}}} \\"] if block.title else []
+        for row in block.rows:
+            body += [" & ".join(show(e) for e in line) + r" \\" for line in (row, *published(row))]
+        body += [r"\midrule"] if block.floors else []
+        body += [" & ".join(show(e) for e in row) + r" \\" for row in block.floors]
     notes = [rf"\textsuperscript{{{letter}}} {latex_escape(text)}\par" for letter, text in table.notes.items()]
+    notes += [rf"{latex_escape(remark)}\par" for remark in table.remarks]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering\small",
@@ -76,14 +89,20 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per method and floor; base units (parameters, MACs, milliseconds, percent), full precision, empty where none."""
-    rows = [{key: value for entry in row for key, value in entry.data.items()} for row in (*table.rows, *table.floors)]
+    """One line per method, also where it does not apply, and per floor; base units (parameters, MACs, milliseconds, percent), full
+    precision, empty where none."""
+    floors = [row for block in table.blocks for row in block.floors]
+    rows = [{key: value for entry in row for key, value in _data(entry).items()} for row in (*table.rows, *floors)] + table.unshown
     names = list(dict.fromkeys(key for row in rows for key in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([_plain(row.get(name)) for name in names] for row in rows)
     return out.getvalue()
+
+
+def _data(entry: Entry) -> dict[str, object]:
+    return entry.data | (entry.published.data if entry.published else {})
 
 
 def _plain(value: object) -> object:

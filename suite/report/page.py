@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,7 +12,8 @@ from markupsafe import Markup
 from suite.board import Board, Claim
 from suite.report import plot
 from suite.report.details import details
-from suite.report.table import Table, build
+from suite.report.experiment import absences, titles
+from suite.report.table import Table, build, published
 
 _COLOURS = {
     plot.PAPER: "var(--paper)", plot.INK: "var(--ink)", plot.MUTED: "var(--muted)", plot.GRID: "var(--grid)",
@@ -23,7 +24,9 @@ _COLOURS = {
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("suite.report")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals["published"] = published
+    return made
 
 
 def table_page(tables: Sequence[Table]) -> str:
@@ -31,21 +34,25 @@ def table_page(tables: Sequence[Table]) -> str:
     return _environment().get_template("table.html.j2").render(tables=tables, title=tables[0].caption)
 
 
-def index_page(board: Board, plots: dict[str, str]) -> str:
-    """The leaderboard. plots: SVG text by file name, `<backbone>-<kind>.svg`."""
+def index_page(board: Board, plots: dict[str, str], tables: Mapping[str, Table]) -> str:
+    """The leaderboard. plots: SVG text by file name, `<backbone>-<kind>.svg`; tables: those of the papers, by experiment."""
     sections = []
     for i, section in enumerate(board.sections):
         drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"], f"p{i}-{kind}") for kind in plot.KINDS}
         shown = [(kind, label, drawn[kind]) for kind, (_, label) in plot.KINDS.items()]
-        tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
-        sections.append({"it": section, "plots": shown, **tables})
-    titles = {(s.backbone, row.method): row.title for s in board.sections for row in s.rows}
+        page_tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
+        named = {row.method: row.title for row in section.rows} | {r.method: r.title for r in section.not_applicable}
+        sections.append({"it": section, "plots": shown, "titles": named, **page_tables})
+    papers = [
+        {"it": made, "table": tables.get(made.experiment.name), "titles": titles(made), "absences": absences(made)}
+        for made in board.experiments
+    ]
     template = _environment().get_template("index.html.j2")
-    return template.render(board=board, sections=sections, titles=titles, by_task=by_task, title=f"petlbench, profile {board.profile}")
+    return template.render(board=board, sections=sections, papers=papers, by_task=by_task, title=f"petlbench, profile {board.profile}")
 
 
 def by_task(claim: Claim) -> str:
-    """The verdicts on the single tasks in few words."""
+    """The verdicts on the single tasks, or backbones, in few words."""
     kinds = list(dict.fromkeys(claim.by_task.values()))
     if len(kinds) < 2:
         return f"all {len(claim.by_task)}: {kinds[0]}" if kinds else "none"

@@ -45,7 +45,9 @@ def points(rows: Sequence[Row], field: str) -> tuple[list[Point], list[str]]:
     """What can be drawn, and "title (reason)" of what cannot."""
     shown, absent = [], []
     for row in sorted(rows, key=lambda r: r.method):
-        if row.costs is None or row.average.mean is None:
+        if row.control:
+            absent.append(f"{row.title} (a control)")
+        elif row.costs is None or row.average.mean is None:
             absent.append(f"{row.title} ({'no costs' if row.average.mean is not None else row.average.reason or row.average.status})")
         else:
             shown.append(Point(row.title, getattr(row.costs, field), row.average.mean, row.average.half))
@@ -72,10 +74,11 @@ def pareto_plot(section: Section, kind: str, profile: str, formats: Sequence[str
             _label(axes, shown, canvas)
         else:
             axes.text(0.5, 0.5, "no method has both an average and costs yet", transform=axes.transAxes, ha="center", color=MUTED)
-        return {name: _save(figure, name) for name in formats}
+        return {name: save(figure, name) for name in formats}
 
 
-def _save(figure: Figure, name: str) -> bytes:
+def save(figure: Figure, name: str) -> bytes:
+    """The figure in a format (png or svg), without a date."""
     out = io.BytesIO()
     nothing = {"Date": None, "Creator": None} if name == "svg" else {"Software": None}
     figure.savefig(out, format=name, metadata=nothing)
@@ -94,7 +97,7 @@ def _frame(axes: Axes) -> None:
 def _title(axes: Axes, text: str, absent: Sequence[str]) -> None:
     """The title, and under it what the plot leaves out."""
     note = "not drawn: " + ", ".join(absent)
-    note = note if len(note) < 110 else f"not drawn, for want of an average or costs: {len(absent)} methods, see the table"
+    note = note if len(note) < 110 else f"not drawn (controls, or without average or costs): {len(absent)} methods, see the table"
     axes.set_title(_plain(text), loc="left", fontsize=12, weight="bold", pad=22 if absent else 8)
     if absent:
         axes.annotate(_plain(note), (0, 1), (0, 8), "axes fraction", "offset points", fontsize=9, color=MUTED)
@@ -131,7 +134,8 @@ def _heights(axes: Axes, shown: Sequence[Point], section: Section) -> None:
     high = max(p.value + (p.half or 0) for p in shown)
     span = max(high - low, 2.0)
     near = {name: v for name, v in section.floors.items() if v > low - 0.5 * span}
-    bottom, top = min([low, *near.values()]) - 0.06 * span, max([high, *near.values()]) + 0.06 * span
+    below = 0.06 if len(near) == len(section.floors) else 0.12  # room for a line of text
+    bottom, top = min([low, *near.values()]) - below * span, max([high, *near.values()]) + 0.06 * span
     axes.set_ylim(bottom, top)
     names = {"majority": "always the majority", "blind": "without the image"}
     told = []

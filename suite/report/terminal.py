@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from suite.board import Board, Section
+from suite.report.experiment import absences
 from suite.report.table import Entry, Table, build
 
 STYLES = {"reproduced": "green", "higher": "yellow", "lower": "yellow", "failed": "red"}
@@ -29,9 +31,12 @@ def print_board(board: Board, console: Console | None = None) -> None:
         console.print(_fitting(console, table))
         for letter, text in table.notes.items():
             console.print(Text(f"({letter}) {text}", style="dim"))
+        for remark in table.remarks:
+            console.print(Text(remark, style="dim"))
         console.print(Text("* best of its column, or not told apart from it (paired by example, Holm-corrected)", style="dim"))
         _claims(console, section)
         _flags(console, section)
+    _papers(console, board)
 
 
 def _fitting(console: Console, table: Table) -> Grid:
@@ -50,9 +55,10 @@ def _grid(table: Table, spare: int, halves: bool) -> Grid:
         grid.add_column(Text("\n".join(filter(None, (title, table.heads[i].unit)))), justify="right" if i else "left", vertical="bottom")
     for row in table.rows:
         grid.add_row(*(_show(row[i], halves) for i in kept))
-    if table.rows and table.floors:
+    floors = [row for block in table.blocks for row in block.floors]
+    if table.rows and floors:
         grid.add_section()
-    for row in table.floors:
+    for row in floors:
         grid.add_row(*(Text(row[i].text, style="dim italic") for i in kept))
     return grid
 
@@ -79,6 +85,18 @@ def _claims(console: Console, section: Section) -> None:
     for claim in section.claims:
         verdict = Text(claim.verdict, style=STYLES.get(claim.verdict, ""))
         grid.add_row(verdict, Text(titles.get(claim.method, claim.method)), Text(f"{claim.text}: {claim.detail}"))
+    console.print(grid)
+
+
+def _papers(console: Console, board: Board) -> None:
+    """What became of each paper's table: its backbones, and how many claims had which verdict."""
+    console.print(Text("\nThe papers' tables", style="bold"))
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    for made in board.experiments:
+        counts = Counter(claim.verdict for claim in made.claims)
+        judged = f"claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}" if counts else "no claims"
+        here = f"{', '.join(section.backbone for section in made.sections)}; {judged}"
+        grid.add_row(Text(made.experiment.name), Text(here if made.sections else " ".join(absences(made))))
     console.print(grid)
 
 

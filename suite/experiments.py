@@ -1,0 +1,181 @@
+"""The papers' tables as data: which methods, backbones and tasks each has, and what stands for its datasets here."""
+
+from __future__ import annotations
+
+from suite.record import Strict
+
+
+class Key(Strict):
+    """Where a published figure stands in results/reported, beside its paper, table, backbone and method."""
+
+    task: str
+    metric: str
+
+
+class Measure(Strict):
+    """A column: a task here and the dataset that it stands for. metric: one of the task's further metrics (None: its headline)."""
+
+    task: str
+    dataset: str
+    metric: str | None = None
+    figure: Key | None = None
+
+
+class Line(Strict):
+    """A row: a method here (None: only published), and its name in the published table (None: only here)."""
+
+    method: str | None
+    published: str | None = None
+
+
+class Place(Strict):
+    """A part of the table: a backbone here, the published one, and its rows in the published order."""
+
+    backbone: str
+    published: str
+    lines: tuple[Line, ...]
+
+
+class Experiment(Strict):
+    """One table of a paper. subject: the paper's method, without which there is no such table.
+
+    table: its name in results/reported. costs: where published costs stand: `trainable`, `extra_macs`, `ms`; average: the published
+    average. also: (paper, table) of figures that fit no place of the table and are told below it. note: how it was set up here;
+    unpublished: why figures are absent.
+    """
+
+    name: str
+    paper: str
+    title: str
+    subject: str
+    table: str
+    places: tuple[Place, ...]
+    measures: tuple[Measure, ...]
+    costs: dict[str, Key] = {}
+    average: Key | None = None
+    also: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+    unpublished: str
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """The tasks here, in the order of the columns, and what each counts in the average: once where its headline has a column, else
+        as often as it has columns, which the headline is the mean of (retrieval)."""
+        columns: dict[str, list[str | None]] = {}
+        for measure in self.measures:
+            columns.setdefault(measure.task, []).append(measure.metric)
+        return {task: 1 if None in metrics else len(metrics) for task, metrics in columns.items()}
+
+
+def _lines(*pairs: tuple[str | None, str | None]) -> tuple[Line, ...]:
+    return tuple(Line(method=method, published=published) for method, published in pairs)
+
+
+def _only_here(*methods: str) -> tuple[Line, ...]:
+    return _lines(*((method, None) for method in methods))
+
+
+_FULL, _HEAD, _DEEP, _LORA = ("full", "Full Tuning"), ("head", "Classifier Only"), ("prompt_deep", "Deep Prompt"), ("lora", "LoRA")
+_PA, _ADAPTER, _APT = ("parallel_adapter", "Scaled PA"), ("adapter", "Adapter"), ("apt", "APT")
+_SHALLOW = ("prompt_shallow", None)
+_FUSION = (
+    Measure(task="world-vqa", dataset="VQA2.0", figure=Key(task="VQA2.0", metric="accuracy")),
+    Measure(task="world-nlvr2", dataset="NLVR2", figure=Key(task="NLVR2", metric="accuracy")),
+    Measure(task="world-retrieval", metric="ir_r1", dataset="Flickr30K", figure=Key(task="Flickr30K", metric="IR R@1")),
+    Measure(task="world-retrieval", metric="tr_r1", dataset="Flickr30K", figure=Key(task="Flickr30K", metric="TR R@1")),
+)
+_MEANS = "Average: mean of the four columns, as in APT's table. "
+_BODY = "the paper itself could not be read, only its abstract and its repository's README"
+
+APT_MAIN = Experiment(
+    name="apt-main", paper="APT", title="APT: main comparison", subject="apt", table="main comparison",
+    places=(
+        Place(backbone="vilt", published="ViLT", lines=_lines(_FULL, _HEAD, _SHALLOW, _DEEP, _LORA, _PA, _ADAPTER, _APT)),
+        Place(backbone="meter", published="METER", lines=_lines(_FULL, _HEAD, _SHALLOW, _DEEP, _LORA, _ADAPTER, _PA, _APT)),
+    ),
+    measures=_FUSION,
+    costs={"trainable": Key(task="all", metric="updated parameters"), "extra_macs": Key(task="all", metric="additional FLOPs")},
+    average=Key(task="average of the four", metric="Avg."), also=(("APT", "abstract"),), note=_MEANS,
+    unpublished="the published table does not have it",
+)  # fmt: skip
+
+_CLIP_ROWS = _only_here("zero_shot", "linear_probe", "full", "head", "coop", "vpt", "prompt_deep", "lora", "adapter", "apt")
+
+APT_CLIP = Experiment(
+    name="apt-clip", paper="APT", title="APT: classification with CLIP", subject="apt", table="CLIP",
+    places=(Place(backbone="clip", published="CLIP", lines=_CLIP_ROWS),),
+    measures=(
+        Measure(task="world-classes", metric="base", dataset="the paper's data sets"),
+        Measure(task="world-classes", metric="new", dataset="the paper's data sets"),
+        Measure(task="world-classes", dataset="the paper's data sets"),
+        Measure(task="digits", dataset="the paper's data sets"),
+    ),
+    unpublished=f"no published figure was found: the README has no table of CLIP, and {_BODY}",
+)  # fmt: skip
+
+APT_GENERATION = Experiment(
+    name="apt-generation", paper="APT", title="APT: generation with StableDiffusion", subject="apt", table="StableDiffusion", places=(
+        Place(backbone="stable_diffusion", published="StableDiffusion", lines=_only_here("full", "lora", "adapter", "apt")),
+    ),
+    measures=(
+        Measure(task="world-subject", metric="dino", dataset="the paper's subjects"),
+        Measure(task="world-subject", metric="clip_i", dataset="the paper's subjects"),
+        Measure(task="world-subject", metric="clip_t", dataset="the paper's subjects"),
+        Measure(task="world-subject", dataset="petlbench's own"),
+    ),
+    unpublished=f"no published figure was found: the README has no table of StableDiffusion, and {_BODY}",
+)  # fmt: skip
+
+_DAS_ROWS = _only_here("full", "head", "prompt_deep", "lora", "parallel_adapter", "adapter", "das", "das_random")
+_OF_APT = "The rows, and their order, are those of APT's table: DAS's own could not be read. "
+
+DAS_MAIN = Experiment(
+    name="das-main", paper="DAS", title="DAS: main comparison", subject="das", table="main comparison",
+    places=(Place(backbone="vilt", published="ViLT", lines=_DAS_ROWS), Place(backbone="meter", published="METER", lines=_DAS_ROWS)),
+    measures=_FUSION, also=(("DAS", "abstract"),), note=_OF_APT + _MEANS, unpublished=f"no published table was found: {_BODY}",
+)  # fmt: skip
+
+
+def _science(kind: str, figure: str) -> Measure:
+    return Measure(task="world-science", metric=f"context_{kind}", dataset="ScienceQA", figure=_science_key(figure))
+
+
+def _science_key(figure: str) -> Key:
+    return Key(task="ScienceQA", metric=f"accuracy / {figure}")
+
+
+DAS_SCIENCE = Experiment(
+    name="das-science", paper="DAS", title="DAS: ScienceQA", subject="das", table="ScienceQA",
+    places=(
+        Place(backbone="lavin", published="LaVIN (LLaMA-7B)", lines=_lines(
+            ("lavin", "LaVIN-7B"), (None, "DAS2-7B"), (None, "DAS4-7B"), ("das", "DAS6-7B"), ("das_random", None))),
+    ),
+    measures=(
+        _science("text", "context Text"), _science("image", "context Image"), _science("none", "context No"),
+        Measure(task="world-science", dataset="ScienceQA", figure=_science_key("Avg")),
+    ),
+    costs={"trainable": Key(task="ScienceQA", metric="updated parameters"), "ms": Key(task="ScienceQA", metric="inference time")},
+    note="The number in a published name is that of the layers skipped, of 32; DAS here skips about as large a share as DAS6."
+    " The published break-downs by subject and by grade have no"
+    " counterpart here. ",
+    unpublished="the published table does not have it",
+)  # fmt: skip
+
+_DVP_ROWS = _only_here(
+    "full", "head", "adapter", "lora", "visual_prompt", "visual_prompt_adapter", "dvp", "dvp_first", "dvp_random", "dvp_adapter",
+    "dvp_adapter_first", "dvp_adapter_random",
+)
+
+DVP_MAIN = Experiment(
+    name="dvp-main", paper="DVP", title="DVP: main comparison", subject="dvp", table="main comparison",
+    places=tuple(Place(backbone=name, published=published, lines=_DVP_ROWS)
+                 for name, published in (("bert", "BERT-base"), ("t5", "T5-base"), ("llama", "LLaMA-7B"))),
+    measures=(
+        Measure(task="world-vqa", dataset="VQA2.0"), Measure(task="world-gqa", dataset="GQA"), Measure(task="world-ve", dataset="SNLI-VE"),
+    ),
+    also=(("DVP", "abstract"),), note="The rows are petlbench's: DVP's own could not be read. ",
+    unpublished=f"no published table was found: {_BODY}",
+)  # fmt: skip
+
+EXPERIMENTS = (APT_MAIN, APT_CLIP, APT_GENERATION, DAS_MAIN, DAS_SCIENCE, DVP_MAIN)
+"""In the order of the page."""
