@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -24,6 +25,34 @@ def runs(work: str, items: list[Any], workers: int = os.cpu_count() or 1) -> lis
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         raise SystemExit(f"{len(failed)} runs failed, first: {failed[0]}")
     return [(outcome.job, outcome.value) for outcome in outcomes]
+
+
+def from_scratch(method: str, backbone: str, names: list[str] | str = "all") -> dict[str, list[float]]:
+    """Test metric by seed for each task, of a method of scratch.py, its learning rate tuned as the board's are."""
+    from suite import grid, tune
+    from suite.settings import load
+
+    settings = load(ROOT / "params.yaml", backbones=[backbone], methods=[method], tasks=names)
+    jobs = grid.cells(settings, (str(ROOT / "benchmarks" / "scratch.py"),))
+    first = {job.cell.task: job for job in jobs}
+    tried: dict[str, tune.Tried] = {task: {} for task in first}
+    trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(job.trains_backbone) for seed in tune.SEEDS]
+    for (job, lr, seed), score in runs("suite.work:tuned", trials):
+        tried[job.cell.task].setdefault(f"{lr:g}", {})[str(seed)] = score
+    origin = grid.Origin.here("mini")
+    chosen = [dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs]
+    found: dict[str, list[float]] = {task: [] for task in first}
+    for _, (record, _) in runs("suite.work:cell", [grid.CellTask(job, origin) for job in chosen]):
+        found[record.cell.task].append(record.metrics[record.metric])
+    return found
+
+
+def referenced(backbone: str, method: str, task: str) -> list[float]:
+    """Test metric by seed in results/reference."""
+    from suite.gate import Reference
+
+    reference = Reference.model_validate_json((ROOT / "results" / "reference" / f"mini-{backbone}.json").read_bytes())
+    return list(reference.methods[method][task].seeds.values())
 
 
 def report(name: str, rows: list[dict[str, Any]]) -> None:

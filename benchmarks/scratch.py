@@ -1,4 +1,4 @@
-"""Full tuning of the same architecture from random weights: what pre-training is compared with (benchmarks/transfer.py)."""
+"""The same architecture from random weights, fully tuned and under LoRA: what pre-training is compared with (transfer.py, twins.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.full import Full
+from baselines.lora import Lora
 from suite.core import Backbone, Plan
+
+
+def draw_afresh(backbone: Backbone) -> None:
+    """Replace the pre-trained weights by those of a random start, in place."""
+    fresh = type(backbone).build(backbone.preset, pretrained=False, device=str(next(backbone.parameters()).device))
+    backbone.model.load_state_dict(fresh.model.state_dict())
+    backbone.heads.load_state_dict(fresh.heads.state_dict())
 
 
 @dataclass
@@ -17,7 +25,17 @@ class Scratch(Full):
     title: ClassVar[str] = "Full tuning, from scratch"
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        fresh = type(backbone).build(backbone.preset, pretrained=False, device=str(next(backbone.parameters()).device))
-        backbone.model.load_state_dict(fresh.model.state_dict())
-        backbone.heads.load_state_dict(fresh.heads.state_dict())
+        draw_afresh(backbone)
+        super().attach(backbone, plan)
+
+
+@dataclass
+class ScratchLora(Lora):
+    """LoRA on random weights, frozen as the pre-trained ones are: the random twin of a backbone."""
+
+    name: ClassVar[str] = "scratch_lora"
+    title: ClassVar[str] = "LoRA, on random weights"
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        draw_afresh(backbone)
         super().attach(backbone, plan)
