@@ -27,15 +27,19 @@ $(READY): pyproject.toml constraints.txt
 test: setup
 	@$(VENV)/bin/python -m pytest -q
 
-# PROFILE=smoke or PROFILE=paper writes that profile into params.yaml first; without it params.yaml decides.
+# PROFILE=smoke or PROFILE=paper writes that profile into params.yaml first, GROUP=real or GROUP=extras that group of tasks or methods;
+# without them params.yaml decides.
 reproduce: setup
 ifdef PROFILE
 	@sed 's/^profile: *[a-z]*/profile: $(PROFILE)/' params.yaml > params.yaml.new && mv params.yaml.new params.yaml
 endif
+ifdef GROUP
+	@sed 's/^groups: *\[[a-z, ]*\]/groups: [$(GROUP)]/' params.yaml > params.yaml.new && mv params.yaml.new params.yaml
+endif
 	@status=0; dvc repro || status=$$?; petlbench show; exit $$status
 
 pretrain: setup
-	@petlbench pretrain && dvc commit --force pretrain
+	@petlbench pretrain $(BACKBONE) && dvc commit --force pretrain@$(BACKBONE)
 
 # Puts the table and the plot of the last report into README.md and docs/.
 readme:
