@@ -41,8 +41,8 @@ endif
 pretrain: setup
 	@petlbench pretrain $(BACKBONE) && dvc commit --force pretrain@$(BACKBONE)
 
-# Puts the table and the plot of the last report into README.md and docs/.
+# Puts the tables and the plot of the last report into README.md and docs/.
 readme:
 	@mkdir -p docs && cp reports/vilt-macs.png docs/pareto.png
-	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while ((getline line < "reports/vilt.md") > 0) print line}' \
+	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while (("cat reports/vilt.md reports/meter.md" | getline line) > 0) print line}' \
 		README.md > README.md.new && mv README.md.new README.md

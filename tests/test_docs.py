@@ -160,7 +160,11 @@ def test_the_table_is_the_reference() -> None:
     columns = [head.split(" (")[0] for head in rows[0]]
     shown = {row[0]: dict(zip(columns, row, strict=True)) for row in rows[2:]}
     for name, by_task in reference.methods.items():
-        row = shown.pop(markdown_escape(discover().get(name).title))
+        title = markdown_escape(discover().get(name).title)
+        if all(result.not_applicable for result in by_task.values()):
+            assert title not in shown and title in BOARD, "no row, but its reason below"
+            continue
+        row = shown.pop(title if title in shown else f"{title} <sup>a</sup>")  # controls have a note
         assert set(columns[6:-1]) == set(by_task)
         for task, result in by_task.items():
             mean = f"{round(float(np.mean(list(result.seeds.values()))), 6):.1f}" if result.seeds else "n/a"
