@@ -6,8 +6,8 @@ The store is empty when the first seed of a method starts, so its filling counts
 
 from __future__ import annotations
 
-import os
 import tempfile
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 from unittest.mock import patch
@@ -23,8 +23,7 @@ def cell(backbone: str, task: Any, method: Any, lr: float, seed: int, stored: bo
     from suite import assemble
     from suite.train import run_cell
 
-    computed = {} if stored else {"of": lambda backbone: None}
-    with patch.multiple(assemble.Stored, **computed):
+    with nullcontext() if stored else patch.object(assemble.Stored, "of", lambda backbone: None):
         start = perf_counter()
         outcome = run_cell(method, backbone, task, seed, preset="mini", lr=lr)
         seconds = perf_counter() - start
