@@ -17,7 +17,7 @@ from suite.objectives import denoising
 from suite.objectives.denoising import Denoising, DenoisingPlan
 from tests import reading
 
-TINY = DenoisingPlan(steps=4, ranks=1, pictures=4, warmup=2, decay=2, again=3, second=2, save=2)
+TINY = DenoisingPlan(steps=4, ranks=1, pictures=4, warmup=2, decay=2, again=3, stages=(2,), save=2)
 
 
 def test_captions_are_true_of_their_pictures() -> None:

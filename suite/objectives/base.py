@@ -16,7 +16,7 @@ class Plan:
     """ranks: processes. lr: of AdamW, muon_lr: of Muon, which has the matrices of the layers.
 
     The learning rate falls linearly over the last `decay` of the steps before `again`, and once more, from `restart` of its height, over
-    all that follow; a killed run goes on from the last multiple of `save`.
+    all that follow; a killed run goes on from the last multiple of `save`. One object more comes in at each step of `stages`.
     """
 
     steps: int = 10_000
@@ -29,12 +29,17 @@ class Plan:
     again: int = 8_000
     restart: float = 0.3
     save: int = 500
+    stages: tuple[int, ...] = ()
 
     def scale(self, step: int) -> float:
         """Learning-rate factor: warm-up, plateau, linear decay, and a second decay from a lower height."""
         if step >= self.again:
             return self.restart * (self.steps - step) / (self.steps - self.again)
         return min((step + 1) / self.warmup, (self.again - step) / self.decay, 1.0)
+
+    def objects(self, step: int) -> tuple[int, int]:
+        """The range of object counts at this step."""
+        return (1, 1 + sum(step >= first for first in self.stages))
 
     def draw(self, step: int, rank: int) -> int:
         """The seed of the draws of one step in one process."""

@@ -40,17 +40,13 @@ EVERY = ("size", "colour", "shape", "row", "column")
 class ContrastivePlan(Plan):
     """One optimiser step sees `ranks * scenes` pictures with `texts` true captions each, and as many false ones, a word away.
 
-    Every process compares its own pictures. stem_steps, stages: as FusionPlan's.
+    Every process compares its own pictures. stem_steps: as FusionPlan's.
     """
 
     scenes: int = 128
     texts: int = 2
     stem_steps: int = 500
-    stages: tuple[int, int] = (150, 400)
-
-    def objects(self, step: int) -> tuple[int, int]:
-        """The range of object counts at this step."""
-        return (1, 1 + sum(step >= first for first in self.stages))
+    stages: tuple[int, ...] = (150, 400)
 
 
 class Contrastive(Objective):

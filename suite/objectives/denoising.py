@@ -28,15 +28,11 @@ PART = 64
 
 @dataclass(frozen=True)
 class DenoisingPlan(Plan):
-    """One optimiser step sees `ranks * pictures` pictures. silent: rate of empty texts. Two objects come in at step `second`."""
+    """One optimiser step sees `ranks * pictures` pictures. silent: rate of empty texts."""
 
     pictures: int = 32
     silent: float = 0.1
-    second: int = 3_000
-
-    def objects(self, step: int) -> tuple[int, int]:
-        """The range of object counts at this step."""
-        return (1, 1 + (step >= self.second))
+    stages: tuple[int, ...] = (3_000,)
 
 
 class Denoising(Objective):

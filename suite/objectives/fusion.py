@@ -24,7 +24,7 @@ KINDS = {"words": WORDS, "match": MATCH}
 
 @dataclass(frozen=True)
 class FusionPlan(Plan):
-    """One optimiser step sees `ranks * scenes * texts` texts. Two objects come in at step `stages[0]`, three at `stages[1]`.
+    """One optimiser step sees `ranks * scenes * texts` texts.
 
     stem_steps: of the warm-up of the patch stem. hide: rate at which content words are masked.
     """
@@ -33,11 +33,7 @@ class FusionPlan(Plan):
     texts: int = 4
     stem_steps: int = 800
     hide: float = 0.35
-    stages: tuple[int, int] = (300, 1_000)
-
-    def objects(self, step: int) -> tuple[int, int]:
-        """The range of object counts at this step."""
-        return (1, 1 + sum(step >= first for first in self.stages))
+    stages: tuple[int, ...] = (300, 1_000)
 
 
 class Fusion(Objective):

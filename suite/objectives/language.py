@@ -25,8 +25,9 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class LanguagePlan(Plan):
-    """One optimiser step sees `ranks * texts` texts, half of them whole, half to be answered. Two objects come in at step `stages[0]`,
-    three at `stages[1]`. hide: rate of hidden words. blind: rate of texts without a description. parts: chunks of like length.
+    """One optimiser step sees `ranks * texts` texts, half of them whole, half to be answered.
+
+    hide: rate of hidden words. blind: rate of texts without a description. parts: chunks of like length.
     """
 
     steps: int = 2_000
@@ -37,11 +38,7 @@ class LanguagePlan(Plan):
     hide: float = 0.25
     blind: float = 0.1
     parts: int = 2
-    stages: tuple[int, int] = (150, 400)
-
-    def objects(self, step: int) -> tuple[int, int]:
-        """The range of object counts at this step."""
-        return (1, 1 + sum(step >= first for first in self.stages))
+    stages: tuple[int, ...] = (150, 400)
 
 
 Words = Callable[[LanguageModel, np.ndarray, np.ndarray, np.random.Generator, float], tuple[Tensor, Tensor]]
