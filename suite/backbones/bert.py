@@ -10,7 +10,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from suite.backbones import common, minilm
-from suite.backbones.language import LanguageModel, Pictures, Preset, from_hub
+from suite.backbones.hub import from_hub
+from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
 from suite.layers import Sequence
 

@@ -16,6 +16,7 @@ from transformers import CLIPConfig, CLIPModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from suite.backbones import common, shipped
+from suite.backbones.hub import from_hub
 from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
@@ -94,7 +95,7 @@ class CLIP(Backbone):
         size = PRESETS[preset]
         with torch.device(device):
             if pretrained and "/" in size.checkpoint:
-                return cls(_from_hub(size.checkpoint), preset, size.end_id, size.lengths).to(device)
+                return cls(from_hub(CLIPModel, size.checkpoint), preset, size.end_id, size.lengths).to(device)
             backbone = cls(_fresh(size), preset, size.end_id, size.lengths)
             if pretrained:
                 backbone.load_pretrained(shipped.load(shipped.path_of(size.checkpoint)))
@@ -231,14 +232,6 @@ def _fresh(size: Preset) -> CLIPModel:
     if size.stem:
         image.patch_embedding = common.stem((image.config.num_channels, *size.stem, image.embed_dim))
     return model
-
-
-def _from_hub(checkpoint: str) -> CLIPModel:
-    try:
-        return CLIPModel.from_pretrained(shipped.hub(checkpoint))
-    except OSError as error:
-        line = str(error).strip().splitlines()[0]
-        raise UserError(f"checkpoint {checkpoint} is neither reachable nor below PETLBENCH_MIRROR: {line}") from None
 
 
 def _marked(states: Tensor, mask: Tensor) -> Tensor:

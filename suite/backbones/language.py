@@ -8,9 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from suite.backbones import common, shipped
 from suite.core import Backbone, Batch, Features, Kind, Prefix, Site, freeze
@@ -218,20 +216,3 @@ class LanguageModel(Backbone):
 
     def forward(self, batch: Batch) -> Features:
         raise NotImplementedError
-
-
-def from_hub(kind: type[PreTrainedModel], name: str) -> PreTrainedModel:
-    """The library's model with a hub checkpoint's weights, in float32. Raises UserError where it is not there, damaged or incomplete."""
-    try:
-        model, found = kind.from_pretrained(shipped.hub(name), dtype=torch.float32, output_loading_info=True)
-    except OSError as error:
-        raise UserError(f"checkpoint {name} is neither reachable nor below PETLBENCH_MIRROR: {_first_line(error)}") from None
-    except (RuntimeError, ValueError, SafetensorError) as error:
-        raise UserError(f"checkpoint {name} is damaged or of another model: {_first_line(error)}") from None
-    if found["missing_keys"]:
-        raise UserError(f"checkpoint {name} lacks {min(found['missing_keys'])} ({len(found['missing_keys'])} such tensors)")
-    return model
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]

@@ -16,7 +16,8 @@ from transformers import CLIPConfig, CLIPModel, LlamaModel
 
 from suite.backbones import llama
 from suite.backbones.clip import CLIP
-from suite.backbones.language import Preset, from_hub
+from suite.backbones.hub import from_hub
+from suite.backbones.language import Preset
 from suite.backbones.llama import LLaMA
 from suite.core import Batch, Features, Site, freeze
 from suite.layers import Sequence

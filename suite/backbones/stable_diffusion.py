@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from suite.backbones import common, shipped, unet
+from suite.backbones.hub import unreachable
 from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
@@ -249,5 +250,4 @@ def _from_hub(repository: str) -> tuple[UNet2DConditionModel, CLIPTextModel, Aut
     try:
         return tuple(kind.from_pretrained(where, subfolder=folder) for kind, folder in PARTS.items())
     except OSError as error:
-        line = str(error).strip().splitlines()[0]
-        raise UserError(f"checkpoint {repository} is neither reachable nor below PETLBENCH_MIRROR: {line}") from None
+        raise unreachable(repository, error) from None

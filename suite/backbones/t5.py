@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import T5Config, T5Model
 
 from suite.backbones import common
-from suite.backbones.language import LanguageModel, Pictures, Preset, from_hub
+from suite.backbones.hub import from_hub
+from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
 from suite.layers import Attention, FeedForward, Layer, Sequence, additive, causal
 
