@@ -113,6 +113,7 @@ def worker(rank: int, name: str, folder: Path) -> None:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=ranks)
     backbone = train(objective, rank, folder / "state.pt")
     if rank == 0:
+        objective.settle(backbone)
         torch.save(backbone.pretrained_state(), folder / "final.pt")
     if ranks > 1:
         dist.destroy_process_group()

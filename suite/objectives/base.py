@@ -70,6 +70,9 @@ class Objective:
         """Accumulate this process's gradients of one step; its mean losses."""
         raise NotImplementedError
 
+    def settle(self, backbone: Backbone) -> None:
+        """What is done to the trained weights, once, behind the last step."""
+
     def scores(self, backbone: Backbone) -> dict[str, float]:
         """What the backbone knows of held-out data, in percent; for the card."""
         raise NotImplementedError

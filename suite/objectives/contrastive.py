@@ -33,6 +33,9 @@ CHUNKS = 4
 GALLERY = 60
 CHOICES = tuple(product(range(len(world.COLOURS)), range(len(world.SHAPES))))
 """All objects by colour and shape."""
+STREAMS = {"image": ("vision_model", "post_layernorm", ("pre_layrnorm",)),
+           "text": ("text_model", "final_layer_norm", ("embeddings.token_embedding", "embeddings.position_embedding"))}
+"""Of each tower: its name, the norm behind its last layer, and what first writes its residual stream."""
 EVERY = ("size", "colour", "shape", "row", "column")
 
 
@@ -74,12 +77,36 @@ class Contrastive(Objective):
         losses.sum().backward()
         return losses.detach()
 
+    def settle(self, backbone: Backbone) -> None:
+        scenes = world.scenes("pretrain-clip/settle", 256, (1, 3))
+        unit_streams(backbone, pixels(scenes), captions(scenes, 1, seed=0).texts)
+
     def scores(self, backbone: Backbone) -> dict[str, float]:
         return held_out(backbone)
 
     def seen(self) -> dict[str, Any]:
         pictures = self.plan.steps * self.plan.ranks * self.plan.scenes
         return {"pictures": pictures, "texts": 2 * pictures * self.plan.texts}
+
+
+@torch.no_grad()
+def unit_streams(backbone: Backbone, pictures: Tensor, texts: list[str]) -> None:
+    """Scale each tower's residual stream to a root mean square of 1 behind its last layer; what the backbone computes stays the same
+    but for the norms' epsilon.
+
+    Every layer begins with a norm and so does the projection, so training leaves the scale where it drifts (here 23 in the image tower),
+    and what methods add to the stream, or take from it as visual tokens, would be of another order than in published weights.
+    """
+    for stream, (tower, last, entrance) in STREAMS.items():
+        found: list[Tensor] = []
+        hook = backbone.model.get_submodule(f"{tower}.{last}").register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+        backbone.image_features(pictures) if stream == "image" else features(backbone, texts)
+        hook.remove()
+        factor = torch.cat([part.flatten() for part in found]).square().mean().rsqrt()
+        outputs = [backbone.model.get_submodule(site.linears["out"]) for site in backbone.sites("self", "ffn") if site.stream == stream]
+        entrances = [backbone.model.get_submodule(f"{tower}.{name}") for name in entrance]
+        for parameter in {p for module in (*outputs, *entrances) for p in module.parameters()}:
+            parameter.mul_(factor)
 
 
 @dataclass
