@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 Plan = dict[str, Any]  # what a search found, as plain JSON: DAS's skipped layers, DVP's placement
-
 Kind = Literal["self", "cross", "ffn", "layer", "sequence"]
 
 
@@ -79,12 +78,13 @@ class Prefix:
     """The part of a backbone that no site can change, so that its result may be stored and shared.
 
     parameters: what it reads; with any of them trained it must not be used. images: (I, 3, H, W) -> (I, M, D), texts: (ids, mask)
-    (B, N) -> (B, N, D), rows independent of each other; None where there is no such part.
+    (B, N) -> (B, N, D), rows independent of each other. tokenize: texts -> ids (N, L), lengths. None: no such part, the suite's tokenizer.
     """
 
     parameters: list[nn.Parameter]
     images: Callable[[Tensor], Tensor] | None = None
     texts: Callable[[Tensor, Tensor], Tensor] | None = None
+    tokenize: Callable[[list[str]], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Backbone(nn.Module):

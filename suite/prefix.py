@@ -47,15 +47,17 @@ class Stored:
         return cls(prefix, total.hexdigest())
 
     def split(self, task: BaseTask, name: str) -> Split:
-        """The split with `image_tokens` and `text_tokens`."""
+        """The split with `image_tokens` and `text_tokens`, of texts as the backbone's own tokenizer cuts them."""
         key = task.name, name
         if key not in self._splits:
-            data, found = task.split(name), {}
+            data = task.split(name)
+            if self.prefix.tokenize:
+                data = dataclasses.replace(data, tokens=torch.from_numpy(self.prefix.tokenize(data.texts)[0]))
             if self.prefix.images:
-                found["image_tokens"] = self._table(data.images, lambda part: self.prefix.images(normalise(part)))
+                data = dataclasses.replace(data, image_tokens=self._table(data.images, lambda part: self.prefix.images(normalise(part))))
             if self.prefix.texts:
-                found["text_tokens"] = self._table(data.tokens, lambda part: self.prefix.texts(part, part != 0))
-            self._splits[key] = dataclasses.replace(data, **found)
+                data = dataclasses.replace(data, text_tokens=self._table(data.tokens, lambda part: self.prefix.texts(part, part != 0)))
+            self._splits[key] = data
         return self._splits[key]
 
     def _table(self, inputs: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:

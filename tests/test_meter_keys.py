@@ -52,10 +52,12 @@ TABLE = "vit_model.visual.positional_embedding"
 
 
 @pytest.mark.parametrize(("change", "error"), [
-    (lambda c: c.pop("cross_modal_text_layers.3.crossattention.self.value.bias"), "lacks cross_modal_text_layers.3.crossatt"),
-    (lambda c: c.pop(f"{RESBLOCKS}.7.attn.in_proj_bias"), f"lacks {RESBLOCKS}.7.attn.in_proj_bias"),
-    (lambda c: c.pop("vit_model.ln_final.bias"), "lacks vit_model.ln_final.bias"),
-    (lambda c: c.update({f"{RESBLOCKS}.11.ln_1.bias": torch.zeros(768)}), f"unknown {RESBLOCKS}.11.ln_1.bias"),
+    (lambda c: c.pop("cross_modal_text_layers.3.crossattention.self.value.bias"), "1 missing: cross_modal_text_layers.3.crossatt"),
+    (lambda c: c.pop(f"{RESBLOCKS}.7.attn.in_proj_bias"), f"1 missing: {RESBLOCKS}.7.attn.in_proj_bias"),
+    (lambda c: c.pop("vit_model.ln_final.bias"), "1 missing: vit_model.ln_final.bias"),
+    (lambda c: c.update({f"{RESBLOCKS}.11.ln_1.bias": torch.zeros(768)}), f"1 unexpected: {RESBLOCKS}.11.ln_1.bias"),
+    (lambda c: c.update(extra=c.pop("vit_model.ln_final.bias"), more=c["vit_model.ln_final.weight"]),
+     "1 missing: vit_model.ln_final.bias; 2 unexpected: extra, more"),
     (lambda c: c.update({TABLE: torch.zeros(577, 768)}), f"{TABLE} has the shape 577x768"),
     (lambda c: c.update({f"{RESBLOCKS}.0.attn.in_proj_weight": torch.zeros(2305, 768)}), "in_proj_weight .* 2305x768"),
     (lambda c: c.update({"itm_score.fc.weight": torch.zeros(2, 768)}), "itm_score.fc.weight has the shape 2x768"),

@@ -13,9 +13,13 @@ from languages import VOCABULARY, Prompting, assert_close, batch, no_tower, stir
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from suite.backbones import bert, minilm, shipped
-from suite.core import Batch
+from suite import tasks
+from suite.backbones import minilm, shipped
+from suite.backbones.minilm import MiniLM
+from suite.core import Batch, freeze
+from suite.data.text import CLS
 from suite.errors import UserError
+from suite.prefix import Stored
 
 __all__ = ["no_tower"]
 WORDS = ("how", "many", "stars", "##s", "circle", "?")
@@ -53,7 +57,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Ber
 @torch.no_grad()
 @pytest.mark.usefixtures("no_tower")
 def test_the_package_is_read_and_equals_the_library(packaged: tuple[Path, BertModel]) -> None:
-    own, b = bert.BERT.build("minilm").eval(), batch()
+    own, b = MiniLM.build("mini").eval(), batch()
     wanted = packaged[1](input_ids=b.input_ids, attention_mask=b.text_mask).last_hidden_state
     assert_close(own(b).tokens, wanted)
     assert not own.heads and own.model.pooler is None and own.width == 16
@@ -66,7 +70,7 @@ def test_a_wrong_hash_is_refused_by_name(packaged: tuple[Path, BertModel]) -> No
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(UserError, match=r"model\.safetensors is not the published all-MiniLM-L6-v2: its sha256 is") as raised:
-        bert.BERT.build("minilm")
+        MiniLM.build("mini")
     said = str(raised.value)
     assert "\n" not in said and minilm.SHA256 in said and shipped.sha256(path) in said and minilm.PACKAGE in said
     path.unlink()
@@ -90,7 +94,7 @@ def test_without_package_mirror_and_hub_the_error_is_one_line(tmp_path: Path, mo
     monkeypatch.setattr(minilm, "PACKAGE", "no_such_package")
     monkeypatch.setenv("PETLBENCH_MIRROR", str(tmp_path))
     with pytest.raises(UserError, match="all-MiniLM-L6-v2 is neither below PETLBENCH_MIRROR nor installed") as raised:
-        bert.BERT.build("minilm")
+        MiniLM.build("mini")
     assert "\n" not in str(raised.value)
 
 
@@ -107,28 +111,30 @@ def test_the_hub_comes_last_and_is_checked_like_the_others(packaged: tuple[Path,
 
 @pytest.mark.usefixtures("no_tower")
 def test_it_has_a_tokenizer_of_its_own(packaged: tuple[Path, BertModel]) -> None:
-    own = bert.BERT.build("minilm")
-    ids, lengths = own.tokenize(["How many stars?", "", "circles and stars " * 5], limit=6)
+    own = MiniLM.build("mini")
+    ids, lengths = minilm.tokenize(["How many stars?", "", "circles and stars " * 5], limit=6)
     assert ids.tolist() == [[101, 200, 201, 202, 205, 102], [101, 102, 0, 0, 0, 0], [101, 204, 203, 100, 202, 102]]
     assert lengths.tolist() == [6, 2, 6] and ids.dtype == np.int64
-    with pytest.raises(UserError, match="text 1 of a batch for bert/minilm is empty"):
+    with pytest.raises(UserError, match="text 1 of a batch for minilm/mini is empty"):
         own(Batch(torch.from_numpy(ids), torch.from_numpy((ids != 0).astype(np.int64)), None))
     (packaged[0] / "tokenizer.json").write_text("{")
     minilm._tokenizer.cache_clear()
     with pytest.raises(UserError, match=r"tokenizer\.json in .* is damaged"):
-        own.tokenize(["a"])
+        minilm.tokenize(["a"])
 
 
-def test_of_the_other_presets_mini_has_the_shipped_one() -> None:
-    own = bert.BERT.build("mini", pretrained=False, vision=False)
-    ids, lengths = own.tokenize(["how many stars ?"])
-    assert ids[0, 0] == 1 and ids[0, -1] == 2 and lengths.tolist() == [ids.shape[1]]
-    with pytest.raises(UserError, match="bert/paper has no tokenizer here"):
-        bert.BERT.build("paper", pretrained=False, device="meta", vision=False).tokenize(["a"])
+@pytest.mark.usefixtures("no_tower", "packaged")
+def test_a_tasks_texts_are_cut_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, task = MiniLM.build("mini"), tasks.load("world-vqa")
+    freeze(own)
+    found, shipped_one = Stored.of(own).split(task, "validation"), task.split("validation")
+    assert np.array_equal(found.tokens, minilm.tokenize(found.texts)[0]) and found.tokens[0, 0] == minilm.MARKS[0]
+    assert found.texts == shipped_one.texts and shipped_one.tokens[0, 0] == CLS
 
 
 def test_its_size_is_known_without_its_files() -> None:
-    own = bert.BERT.build("minilm", pretrained=False, device="meta")
+    own = MiniLM.build("mini", pretrained=False, device="meta")
     assert sum(p.numel() for p in own.model.parameters()) == 22_565_376 and own.width == 384 and own.sequence.depth == 6
     assert own.vision_width == 96 and not own.heads
 
@@ -138,8 +144,8 @@ def test_its_size_is_known_without_its_files() -> None:
 def test_the_real_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sentences that mean the same are closer than others, by the mean of their states, for which it was trained."""
     monkeypatch.delenv("PETLBENCH_MIRROR", raising=False)
-    own = bert.BERT.build("minilm", vision=False).eval()
-    ids, _ = own.tokenize(["How many stars are there?", "Count the stars.", "The invoice was paid yesterday."])
+    own = MiniLM.build("mini", vision=False).eval()
+    ids, _ = minilm.tokenize(["How many stars are there?", "Count the stars.", "The invoice was paid yesterday."])
     mask = torch.from_numpy((ids != 0).astype(np.int64))
     states = own(Batch(torch.from_numpy(ids), mask, None)).tokens * mask[..., None]
     one, same, other = torch.nn.functional.normalize(states.sum(1) / mask.sum(1, keepdim=True))

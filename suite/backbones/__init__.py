@@ -11,7 +11,7 @@ from suite.names import unknown
 if TYPE_CHECKING:
     from suite.core import Backbone
 
-SUPPORT = {"__init__", "common", "hub", "language", "meter_keys", "minilm", "shipped", "unet"}
+SUPPORT = {"__init__", "common", "hub", "language", "meter_keys", "shipped", "unet"}
 
 
 def names() -> list[str]:

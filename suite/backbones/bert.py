@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
-from suite.backbones import common, minilm
+from suite.backbones import common
 from suite.backbones.hub import from_hub
 from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
@@ -23,10 +22,6 @@ PRESETS = {
         },
         length=12, word_std=0.5,
     ),
-    "minilm": Preset(
-        config={"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
-        length=12, marks=minilm.MARKS, checkpoint=minilm.REPOSITORY, vision="mini",
-    ),
     "paper": Preset(config={}, length=16, marks=(101, 102), checkpoint="bert-base-uncased", papers=(16, 224, 224)),
 }  # fmt: skip
 
@@ -34,18 +29,17 @@ PRESETS = {
 class BERT(LanguageModel):
     """Sites: `sequence` (stream text), `layer.<i>`, `layer.<i>.self`, `layer.<i>.ffn`. Visual prompts stand in front of [CLS].
 
-    heads: `mlm`, tied to the word embeddings, but for `minilm`, which was trained for sentences and has none. model: without the
-    library's pooler, which DVP does not use.
+    heads: `mlm`, tied to the word embeddings, where `names_words`. model: without the library's pooler, which DVP does not use.
     """
 
     name: ClassVar[str] = "bert"
-    presets: ClassVar[tuple[str, ...]] = tuple(PRESETS)
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    names_words: ClassVar[bool] = True
 
     def __init__(self, model: BertModel, preset: str, vision: nn.Module | None = None, length: int = 0):
         super().__init__(model, preset, vision)
         self.length = length
-        if preset != "minilm":
+        if self.names_words:
             self.heads["mlm"] = head = BertLMPredictionHead(model.config)
             head.decoder.weight, head.decoder.bias = model.embeddings.word_embeddings.weight, head.bias
         self.layers = [common.post_norm(layer, model.config.num_attention_heads) for layer in model.encoder.layer]
@@ -60,20 +54,13 @@ class BERT(LanguageModel):
 
     @classmethod
     def _from_hub(cls, preset: str, size: Preset) -> BERT:
-        if preset == "minilm":
-            model = from_hub(BertModel, str(minilm.folder()))
-            model.pooler = None
-            return cls(model, preset, length=size.length)
         full = from_hub(BertForMaskedLM, size.checkpoint)
         backbone = cls(full.bert, preset, length=size.length)
         backbone.heads["mlm"] = full.cls.predictions
         return backbone
 
-    def tokenize(self, texts: list[str], limit: int = 32) -> tuple[np.ndarray, np.ndarray]:
-        return minilm.tokenize(texts, limit) if self.preset == "minilm" else super().tokenize(texts, limit)
-
     def _sites(self) -> list[Site]:
-        return self.stack("text", "", "encoder.layer", self.sequence, self.layers, "after", self.length)
+        return self.stack("text", self.sequence, self.layers, "encoder.layer", self.width, "after", self.length)
 
     def forward(self, batch: Batch) -> Features:
         self.check(batch)

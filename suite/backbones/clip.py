@@ -17,7 +17,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from suite.backbones import common, shipped
 from suite.backbones.hub import from_hub
-from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
+from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
 from suite.layers import Sequence, causal
@@ -61,7 +61,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-class CLIP(Backbone):
+class CLIP(common.Pretrained):
     """Sites of streams `image` and `text`: `<stream>.sequence`, `<stream>.layer.<i>` and in it `.self`, `.ffn`.
 
     The text's `insert.0` acts on word embeddings, before positions are added; the image's behind the norm below the first layer. What is
@@ -70,6 +70,7 @@ class CLIP(Backbone):
     """
 
     name: ClassVar[str] = "clip"
+    sizes: ClassVar[dict[str, Preset]] = PRESETS
 
     def __init__(self, model: CLIPModel, preset: str, end_id: int = 49407, lengths: tuple[int, int] = (0, 0)):
         super().__init__(model, preset)
@@ -90,9 +91,7 @@ class CLIP(Backbone):
 
         Raises UserError for an unknown preset and for weights that are missing or damaged.
         """
-        if preset not in PRESETS:
-            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(PRESETS)}")
-        size = PRESETS[preset]
+        size = cls.size_of(preset)
         with torch.device(device):
             if pretrained and "/" in size.checkpoint:
                 return cls(from_hub(CLIPModel, size.checkpoint), preset, size.end_id, size.lengths).to(device)
@@ -104,10 +103,6 @@ class CLIP(Backbone):
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds: `model.*`."""
         return {f"model.{key}": tensor for key, tensor in self.model.state_dict().items()}
-
-    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
 
     @property
     def width(self) -> int:
@@ -128,16 +123,8 @@ class CLIP(Backbone):
         return self.model.logit_scale.exp()
 
     def sites(self, *kinds: Kind) -> list[Site]:
-        found = []
-        for stream, tower in self._towers().items():
-            width, length = tower.config.hidden_size, self.lengths[stream]
-            found.append(Site(f"{stream}.sequence", "sequence", stream, 0, width, "before", self.sequences[stream], self, {}, length))
-            for depth, layer in enumerate(self.layers[stream]):
-                name, where = f"{stream}.layer.{depth}", (stream, depth, width, "before")
-                found.append(Site(name, "layer", *where, layer, self, {}, length))
-                for kind, part in layer.sub_layers().items():
-                    linears = {role: f"{STREAMS[stream]}.encoder.layers.{depth}.{path}" for role, path in part.linears.items()}
-                    found.append(Site(f"{name}.{kind}", kind, *where, part, self, linears, length))
+        found = [site for s, tower in self._towers().items() for site in self.stack(
+            s, self.sequences[s], self.layers[s], f"{STREAMS[s]}.encoder.layers", tower.config.hidden_size, "before", self.lengths[s], f"{s}.")]
         return [site for site in found if site.kind in kinds]
 
     def always_trained(self) -> list[nn.Parameter]:

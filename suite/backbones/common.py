@@ -1,14 +1,63 @@
-"""What several backbones are built from: the convolutional stem, layers of the library, masks, taking over weights."""
+"""What several backbones are built from: the convolutional stem, layers of the library, masks, weights, sites of a stream."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from suite.core import Backbone, Site
 from suite.errors import UserError
-from suite.layers import Attention, FeedForward, Layer
+from suite.layers import Attention, FeedForward, Layer, Sequence
+
+
+class Pretrained(Backbone):
+    """A backbone with presets, whose weights are shipped or come from a checkpoint. sizes: by preset."""
+
+    sizes: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def size_of(cls, preset: str) -> Any:
+        """Raises UserError for an unknown preset."""
+        if preset not in cls.sizes:
+            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(cls.sizes)}")
+        return cls.sizes[preset]
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """What a weight file holds."""
+        raise NotImplementedError
+
+    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a weight file's tensors. Raises UserError listing what is missing, unexpected or of another shape."""
+        own = self.pretrained_state()
+        misfits(f"{self.name}/{self.preset}", own.keys() - tensors.keys(), tensors.keys() - own.keys(),
+                [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape])  # fmt: skip
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(tensors[key])
+
+    def stack(self, stream: str, sequence: Sequence, layers: list[Layer], path: str, width: int, norm: str, length: int, start: str = ""
+              ) -> list[Site]:  # fmt: skip
+        """The sites of one stream, in the order of the forward. path: of its layers below `model`. start: of the sites' names."""
+        found = [Site(f"{start}sequence", "sequence", stream, 0, width, norm, sequence, self, {}, length)]  # type: ignore[arg-type]
+        for depth, layer in enumerate(layers):
+            where, name = (stream, depth, width, norm), f"{start}layer.{depth}"
+            found.append(Site(name, "layer", *where, layer, self, {}, length))  # type: ignore[arg-type]
+            for kind, part in layer.sub_layers().items():
+                linears = {role: f"{path}.{depth}.{below}" for role, below in part.linears.items()}
+                found.append(Site(f"{name}.{kind}", kind, *where, part, self, linears, length))  # type: ignore[arg-type]
+        return found
+
+
+def misfits(what: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[str] = ()) -> None:
+    """Raise UserError listing names of tensors that do not fit `what`, where there are any: all of them, in one line."""
+    kinds = {"missing": sorted(missing), "unexpected": sorted(unexpected), "of another shape": sorted(shapes)}
+    if any(kinds.values()):
+        said = "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+        raise UserError(f"weights do not fit {what}: {said}")
 
 
 def stem(channels: tuple[int, ...]) -> nn.Sequential:
@@ -23,16 +72,6 @@ def stem(channels: tuple[int, ...]) -> nn.Sequential:
 def visible(x: Tensor, mask: Tensor | None) -> Tensor:
     """The (B, N) bool mask of x (B, N, D), all True where there is none."""
     return x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-
-
-def take_over(own: dict[str, Tensor], tensors: dict[str, Tensor], what: str) -> None:
-    """Copy `tensors` into `own`. Raises UserError naming `what` and a tensor, where names or shapes are not the same."""
-    wrong = sorted(own.keys() ^ tensors.keys()) or sorted(key for key in own if own[key].shape != tensors[key].shape)
-    if wrong:
-        raise UserError(f"weights do not fit {what}: {wrong[0]} ({len(wrong)} such names)")
-    with torch.no_grad():
-        for key, tensor in own.items():
-            tensor.copy_(tensors[key])
 
 
 def share_image_type(table: nn.Embedding) -> None:

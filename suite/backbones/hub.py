@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from suite.backbones import shipped
+from suite.backbones.common import misfits
 from suite.errors import UserError
 
 
@@ -18,8 +19,7 @@ def from_hub(kind: type[PreTrainedModel], name: str) -> PreTrainedModel:
         raise unreachable(name, error) from None
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint {name} is damaged or of another model: {_first_line(error)}") from None
-    if found["missing_keys"]:
-        raise UserError(f"checkpoint {name} lacks {min(found['missing_keys'])} ({len(found['missing_keys'])} such tensors)")
+    misfits(f"{kind.__name__} in checkpoint {name}", found["missing_keys"], [])  # what is unexpected belongs to heads that are not used
     return model
 
 

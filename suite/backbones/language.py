@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from suite.backbones import common, shipped
-from suite.core import Backbone, Batch, Features, Kind, Prefix, Site, freeze
-from suite.data.text import CLS, PAD, SEP, tokenize, tokenizer
+from suite.core import Batch, Features, Kind, Prefix, Site, freeze
+from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
-from suite.layers import Layer, Sequence
+from suite.layers import Sequence
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def tower(preset: str, pretrained: bool, device: str) -> nn.Module:
         raise UserError(f"language models see through CLIP's image tower: {error}") from None
 
 
-class LanguageModel(Backbone):
+class LanguageModel(common.Pretrained):
     """A language model that sees pictures through the visual taps of `sequence` alone; without such a tap its vision tower does not run.
 
     vision: a module with `image_states` and `vision_width`, kept frozen, or None: for texts alone. It is no part of `model`.
@@ -77,7 +76,6 @@ class LanguageModel(Backbone):
     Whatever is put into a sequence stands in front of the text: the read-out is found from the end.
     """
 
-    presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
     blind: ClassVar[bool] = True
     decoder_only: ClassVar[bool] = False
     """No encoder: a token sees those before it alone."""
@@ -96,9 +94,7 @@ class LanguageModel(Backbone):
 
         Raises UserError for an unknown preset and for weights that are missing, damaged or of another model.
         """
-        if preset not in cls.sizes:
-            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(cls.sizes)}")
-        size = cls.sizes[preset]
+        size = cls.size_of(preset)
         with torch.device(device):
             backbone = cls._from_hub(preset, size) if pretrained and size.checkpoint else cls._fresh(preset, size)
             if pretrained and not size.checkpoint:
@@ -121,10 +117,6 @@ class LanguageModel(Backbone):
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds: `model.*` and `heads.*`, what is tied once, without the tower."""
         return {name: tensor for name, tensor in self.named_parameters() if name.partition(".")[0] in ("model", "heads")}
-
-    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
 
     @property
     def width(self) -> int:
@@ -150,13 +142,6 @@ class LanguageModel(Backbone):
     def prefix(self) -> Prefix | None:
         """The vision tower."""
         return None if self.vision is None else Prefix(list(self.vision.parameters()), images=self.vision.image_states)
-
-    def tokenize(self, texts: list[str], limit: int = 32) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids (N, L) int64, padded to the longest, and lengths (N,), by the tokenizer that belongs to the weights; of `mini` the
-        shipped one. Raises UserError for a preset whose texts are not read yet."""
-        if self.sizes[self.preset].checkpoint:
-            raise UserError(f"{self.name}/{self.preset} has no tokenizer here: no task has data of that size")
-        return tokenize(texts, limit)
 
     def pictures(self, batch: Batch) -> Pictures | None:
         """The pictures of a batch, (B, M, V); None where no visual tap acts."""
@@ -195,17 +180,6 @@ class LanguageModel(Backbone):
         empty = (~words.any(1)).nonzero().flatten().tolist()
         if empty:
             raise UserError(f"text {empty[0]} of a batch for {self.name}/{self.preset} is empty: no word between its marks")
-
-    def stack(self, stream: str, start: str, path: str, sequence: Sequence, layers: list[Layer], norm: str, length: int) -> list[Site]:
-        """The sites of one stream. start: what their names begin with. path: of its layers below `model`."""
-        found = [Site(f"{start}sequence", "sequence", stream, 0, self.width, norm, sequence, self, {}, length)]  # type: ignore[arg-type]
-        for depth, layer in enumerate(layers):
-            where, name = (stream, depth, self.width, norm), f"{start}layer.{depth}"
-            found.append(Site(name, "layer", *where, layer, self, {}, length))  # type: ignore[arg-type]
-            for kind, part in layer.sub_layers().items():
-                linears = {role: f"{path}.{depth}.{below}" for role, below in part.linears.items()}
-                found.append(Site(f"{name}.{kind}", kind, *where, part, self, linears, length))  # type: ignore[arg-type]
-        return found
 
     def _sites(self) -> list[Site]:
         """All sites, in the order of the forward."""

@@ -98,7 +98,8 @@ class LaVIN(LLaMA):
         return [*self.modality.parameters(), *self.projection.parameters()]
 
     def _sites(self) -> list[Site]:
-        return self.stack("fused", "", "layers", self.sequence, self.layers, "before", self.length + 1 + self.sizes[self.preset].images)
+        length = self.length + 1 + self.sizes[self.preset].images
+        return self.stack("fused", self.sequence, self.layers, "layers", self.width, "before", length)
 
     def forward(self, batch: Batch) -> Features:
         """tokens: (B, P + 1 + T + N, D); pooled: at the end of the text."""

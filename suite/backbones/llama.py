@@ -63,7 +63,7 @@ class LLaMA(LanguageModel):
         return self.width // 8 if self.preset == "paper" else 2 * self.width
 
     def _sites(self) -> list[Site]:
-        return self.stack("text", "", "layers", self.sequence, self.layers, "before", self.length)
+        return self.stack("text", self.sequence, self.layers, "layers", self.width, "before", self.length)
 
     def forward(self, batch: Batch) -> Features:
         self.check(batch)

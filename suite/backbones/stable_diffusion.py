@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from suite.backbones import common, shipped, unet
 from suite.backbones.hub import unreachable
-from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
+from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
 
@@ -74,7 +74,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-class StableDiffusion(Backbone):
+class StableDiffusion(common.Pretrained):
     """Sites of stream `latent`, in every transformer block of the UNet in the order of the forward: `layer.<i>.self`, `.cross`, `.ffn`.
 
     model: the UNet, which is all that methods may train; text_model, vae: frozen. There is no read-out: tasks use `text_states`,
@@ -82,6 +82,7 @@ class StableDiffusion(Backbone):
     """
 
     name: ClassVar[str] = "stable_diffusion"
+    sizes: ClassVar[dict[str, Preset]] = PRESETS
 
     def __init__(self, model: UNet2DConditionModel, text_model: CLIPTextModel, vae: AutoencoderKL | None, schedule: dict[str, Any],
                  empty: tuple[int, ...], preset: str):  # fmt: skip
@@ -97,9 +98,7 @@ class StableDiffusion(Backbone):
 
         Raises UserError for an unknown preset and for weights that are missing or damaged.
         """
-        if preset not in PRESETS:
-            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(PRESETS)}")
-        size = PRESETS[preset]
+        size = cls.size_of(preset)
         if pretrained and "/" in size.checkpoint:
             return cls(*_from_hub(size.checkpoint), size.schedule, size.empty, preset).to(device)
         with torch.device(device):
@@ -112,10 +111,6 @@ class StableDiffusion(Backbone):
         """What a weight file holds: `model.*` and `text_model.*`."""
         parts = {"model": self.model, "text_model": self.text_model}
         return {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
-
-    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
 
     def papers_input(self) -> tuple[int, int, int] | None:
         """77 text tokens, and 512 x 512 pixels, which are 64 x 64 latents."""

@@ -72,8 +72,8 @@ class T5(LanguageModel):
         return cls(from_hub(T5Model, size.checkpoint), preset, length=size.length)
 
     def _sites(self) -> list[Site]:
-        found = self.stack("text", "encoder.", "encoder.block", self.text, self.encoder, "before", self.length)
-        return found + self.stack("decoder", "decoder.", "decoder.block", self.sequence, self.decoder, "before", 1)
+        found = self.stack("text", self.text, self.encoder, "encoder.block", self.width, "before", self.length, "encoder.")
+        return found + self.stack("decoder", self.sequence, self.decoder, "decoder.block", self.width, "before", 1, "decoder.")
 
     def forward(self, batch: Batch) -> Features:
         self.check(batch)

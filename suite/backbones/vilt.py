@@ -17,10 +17,10 @@ from transformers import ViltConfig, ViltForMaskedLM, ViltModel
 from transformers.models.vilt.modeling_vilt import ViltMLMHead
 
 from suite.backbones import common, shipped
-from suite.core import Backbone, Batch, Features, Kind, Prefix, Site
+from suite.backbones.hub import from_hub
+from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
 from suite.layers import Attention, FeedForward, Layer, Sequence
-from suite.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,14 @@ PRESETS = {
 }  # fmt: skip
 
 
-class ViLT(Backbone):
+class ViLT(common.Pretrained):
     """Sites: `sequence` (stream fused), `layer.<i>`, `layer.<i>.self`, `layer.<i>.ffn`.
 
     heads: `itm`, `mlm` (tied to the word embeddings). class_token: (1, 1, D), None until `add_class_token`.
     """
 
     name: ClassVar[str] = "vilt"
+    sizes: ClassVar[dict[str, Preset]] = PRESETS
 
     def __init__(self, model: ViltModel, preset: str, class_id: int = 101, length: int = 0):
         super().__init__(model, preset)
@@ -82,9 +83,7 @@ class ViLT(Backbone):
 
         Raises UserError for an unknown preset and for weights that are missing or damaged.
         """
-        if preset not in PRESETS:
-            raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(PRESETS)}")
-        size = PRESETS[preset]
+        size = cls.size_of(preset)
         with torch.device(device):
             if pretrained and "/" in size.checkpoint:
                 backbone = cls._from_hub(preset, size)
@@ -108,10 +107,7 @@ class ViLT(Backbone):
 
     @classmethod
     def _from_hub(cls, preset: str, size: Preset) -> ViLT:
-        try:
-            full = ViltForMaskedLM.from_pretrained(shipped.hub(size.checkpoint))
-        except OSError as error:
-            raise UserError(f"checkpoint {size.checkpoint} is neither reachable nor below PETLBENCH_MIRROR: {_first_line(error)}") from None
+        full = from_hub(ViltForMaskedLM, size.checkpoint)
         backbone = cls(full.vilt, preset, size.class_id, size.length)
         backbone.heads["mlm"] = full.mlm_score
         return backbone
@@ -122,10 +118,6 @@ class ViLT(Backbone):
         named = {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
         del named["heads.mlm.decoder.weight"]
         return named
-
-    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a weight file's tensors. Raises UserError where names or shapes are not this model's."""
-        common.take_over(self.pretrained_state(), tensors, f"{self.name}/{self.preset}")
 
     @property
     def width(self) -> int:
@@ -140,13 +132,7 @@ class ViLT(Backbone):
         return PRESETS[self.preset].papers
 
     def sites(self, *kinds: Kind) -> list[Site]:
-        found = [Site("sequence", "sequence", "fused", 0, self.width, "before", self.sequence, self, {}, self.length)]
-        for depth, layer in enumerate(self.layers):
-            where = ("fused", depth, self.width, "before")
-            found.append(Site(f"layer.{depth}", "layer", *where, layer, self, {}, self.length))
-            for kind, part in layer.sub_layers().items():
-                linears = {role: f"encoder.layer.{depth}.{path}" for role, path in part.linears.items()}
-                found.append(Site(f"layer.{depth}.{kind}", kind, *where, part, self, linears, self.length))
+        found = self.stack("fused", self.sequence, self.layers, "encoder.layer", self.width, "before", self.length)
         return [site for site in found if site.kind in kinds]
 
     def add_class_token(self) -> None:
@@ -245,7 +231,3 @@ def _describe(layer: nn.Module, heads: int) -> Layer:
         norm_first=True, dropout="output.dropout",
     )  # fmt: skip
     return Layer(attention, ffn)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]

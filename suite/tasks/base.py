@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Recipe, normalise
+from suite.core import Batch, Recipe, normalise
 from suite.data.reader import Reader, ranked
 from suite.data.text import tokenize
 

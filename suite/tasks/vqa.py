@@ -46,7 +46,8 @@ def _world() -> Vqa:
 
 def _easy() -> Vqa:
     sizes = {"train": 250, "validation": 500, "test": 2000}
-    return Vqa(EasyVqa("easy-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=("vilt",), also=("meter", *LANGUAGE))
+    return Vqa(EasyVqa("easy-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=("vilt",),
+               also=("meter", *LANGUAGE, "minilm"))
 
 
 TASKS = {"world-vqa": _world, "easy-vqa": _easy}
