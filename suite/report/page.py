@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -34,13 +35,16 @@ def table_page(tables: Sequence[Table]) -> str:
     return _environment().get_template("table.html.j2").render(tables=tables, title=tables[0].caption)
 
 
-def index_page(board: Board, plots: dict[str, str], tables: Mapping[str, Table]) -> str:
-    """The leaderboard. plots: SVG text by file name, `<backbone>-<kind>.svg`; tables: those of the papers, by experiment."""
+def index_page(board: Board, plots: Mapping[str, bytes], tables: Mapping[str, Table]) -> str:
+    """The leaderboard. plots: by file name, `<backbone>-<kind>.svg` and, where there are samples, `<backbone>-<task>-samples.png`;
+    tables: those of the papers, by experiment."""
     sections = []
     for i, section in enumerate(board.sections):
-        drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"], f"p{i}-{kind}") for kind in plot.KINDS}
+        drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"].decode(), f"p{i}-{kind}") for kind in plot.KINDS}
         shown = [(kind, label, drawn[kind]) for kind, (_, label) in plot.KINDS.items()]
         page_tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
+        grids = [(c.task, name, plots[name]) for c in section.columns if (name := f"{section.grid(c.task)}.png") in plots]
+        page_tables["grids"] = [(task, name, f"data:image/png;base64,{b64encode(png).decode()}") for task, name, png in grids]
         named = {row.method: row.title for row in section.rows} | {r.method: r.title for r in section.not_applicable}
         sections.append({"it": section, "plots": shown, "titles": named, **page_tables})
     papers = [
