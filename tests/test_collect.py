@@ -10,6 +10,7 @@ from records import COSTS, VALUES, board_records, cell, cost, examples, generate
 
 from suite.collect import SHOWN, collect, samples
 from suite.errors import UserError
+from suite.flags import NOTHING
 from suite.record import Record
 
 
@@ -24,6 +25,7 @@ def test_flags() -> None:
     assert flags_of(low) == {("below head", "apt", "easy-vqa"), ("below floor", "apt", "easy-vqa")}
     twins = board_records({"gps": {"easy-vqa": [70.0]}, "last": {"easy-vqa": [70.0]}}, signature="same")
     assert flags_of(twins) == {("duplicate", "gps", None)}
+    assert flags_of([r.model_copy(update={"signature": NOTHING}) for r in twins]) == set(), "heads differ, and no signature covers them"
     assert flags_of(board_records({"a": {"easy-vqa": [70.0]}}, flags=["loss spiked"])) == {("recorded", "a", "easy-vqa")}
     kinds = {(f.kind, f.method, f.task) for f in board.sections[0].flags}
     assert {("failed", "lora", "easy-vqa"), ("missing", "das", "world-vqa"), ("costs", "apt", None)} <= kinds
