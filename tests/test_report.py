@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from records import COSTS, VALUES, board_records, cell, cost, grid_with, holes, record
 from rich.console import Console
 
@@ -135,6 +136,23 @@ def test_hostile_names_do_no_harm() -> None:
     assert r"\textless{}script\textgreater{}" in files["vilt.tex"].decode()
     assert r"\end{table}" not in files["vilt.tex"].decode()
     assert next(csv.DictReader(io.StringIO(files["vilt.csv"].decode())))["title"] == evil
+
+
+def test_titles_with_commas_are_told_apart_and_names_in_code_look_like_code() -> None:
+    """Markdown's own reading of the line, not its source."""
+    reason = "what answers is `linear_probe` | `"
+    refused = [record(cell(name, "easy-vqa", s), None, status="n/a", reason=why, title=title) for s in range(2)
+               for name, title, why in (("a", "DVP, adapters", reason), ("b", "DVP", reason), ("c", "Last", "no [place]"))]  # fmt: skip
+    board = collect([*board_records({"lora": {"easy-vqa": [80.0, 81.0]}}), *refused], COSTS)
+    files = {name: content.decode() for name, content in render(board).items() if name.startswith("vilt.") or name == "index.html"}
+    lines = re.findall("<p>(Not applicable.*?)</p>", MarkdownIt().render(files["vilt.md"]))
+    assert lines == ["Not applicable: DVP, adapters; DVP. Reason: what answers is <code>linear_probe</code> | `.",
+                     "Not applicable: Last. Reason: no [place]."]  # fmt: skip
+    assert all(line in files[name] for line in lines for name in ("index.html", "vilt.html"))
+    assert r"Not applicable: DVP, adapters; DVP. Reason: what answers is \texttt{linear\_probe}" in files["vilt.tex"]
+    out = io.StringIO()
+    print_board(board, Console(file=out, width=120))
+    assert "Not applicable: DVP, adapters; DVP. Reason: what answers is `linear_probe` | `." in out.getvalue()
 
 
 def test_two_renders_have_identical_bytes_whatever_the_order_of_the_records(board: Board) -> None:

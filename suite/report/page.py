@@ -14,6 +14,7 @@ from suite.board import Board, Claim
 from suite.report import plot
 from suite.report.details import details
 from suite.report.experiment import absences, titles
+from suite.report.formats import html_escape
 from suite.report.table import Table, build, published
 
 _COLOURS = {
@@ -26,7 +27,7 @@ _COLOURS = {
 def _environment() -> Environment:
     loader = PackageLoader("suite.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.globals["published"] = published
+    made.globals["published"], made.filters["named"] = published, html_escape
     return made
 
 

@@ -96,7 +96,7 @@ def _frame(axes: Axes) -> None:
 
 def _title(axes: Axes, text: str, absent: Sequence[str]) -> None:
     """The title, and under it what the plot leaves out."""
-    note = "not drawn: " + ", ".join(absent)
+    note = "not drawn: " + "; ".join(absent)
     note = note if len(note) < 110 else f"not drawn (controls, or without average or costs): {len(absent)} methods, see the table"
     axes.set_title(_plain(text), loc="left", fontsize=12, weight="bold", pad=22 if absent else 8)
     if absent:

@@ -116,12 +116,11 @@ def published(row: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def refusals(section: Section) -> list[str]:
-    """Which methods do not apply and why, a line, equal reasons together."""
+    """Which methods do not apply and why, a line for each reason. Titles have commas of their own."""
     titles: dict[str, list[str]] = {}
     for refusal in section.not_applicable:
         titles.setdefault(refusal.reason, []).append(refusal.title)
-    told = [f"{', '.join(names)}, because {reason}" for reason, names in titles.items()]
-    return [f"Not applicable: {'; '.join(told)}."] if told else []
+    return [f"Not applicable: {'; '.join(names)}. Reason: {reason}." for reason, names in titles.items()]
 
 
 def unshown(refusal: Refusal, section: Section) -> dict[str, Any]:
