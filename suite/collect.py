@@ -72,7 +72,7 @@ def samples(board: Board, records: Iterable[Record], examples: Mapping[str, Exam
 
 
 def _chosen(methods: Sequence[tuple[str, Examples]], where: str) -> Examples:
-    titles, kept = zip(*methods)
+    titles, kept = zip(*methods, strict=True)
     if any(not np.array_equal(k[name], kept[0][name]) for k in kept for name in ("prompts", "cluster")):
         raise UserError(f"{where}: methods were asked for different pictures; run it again")
     rows = np.sort(np.unique(kept[0]["cluster"], return_index=True)[1])[:SHOWN]

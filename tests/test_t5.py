@@ -90,7 +90,8 @@ def test_dropout_of_the_configuration_is_honoured() -> None:
 
 def test_sites_follow_the_forward() -> None:
     own = t5.T5.build("mini", pretrained=False, vision=False)
-    names = [*(f"encoder.{name}" for name in named(3, ".self", ".ffn")), *(f"decoder.{name}" for name in named(6, ".self", ".cross", ".ffn"))]
+    stacks = {"encoder": named(3, ".self", ".ffn"), "decoder": named(6, ".self", ".cross", ".ffn")}
+    names = [f"{stack}.{name}" for stack, found in stacks.items() for name in found]
     assert_sites(own, names, {("text", 96, "before", 12), ("decoder", 96, "before", 1)})
     for site in own.sites("self", "cross", "ffn"):
         assert next(iter(site.linears.values())).startswith(site.name.split(".")[0])

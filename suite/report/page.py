@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from suite.board import Board, Claim
 from suite.report import plot
-from suite.report.details import details
+from suite.report.details import details, doubts
+from suite.report.details import titles as named
 from suite.report.experiment import absences, titles
 from suite.report.formats import html_escape
 from suite.report.table import Table, build, published
@@ -46,8 +47,7 @@ def index_page(board: Board, plots: Mapping[str, bytes], tables: Mapping[str, Ta
         page_tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
         grids = [(c.task, name, plots[name]) for c in section.columns if (name := f"{section.grid(c.task)}.png") in plots]
         page_tables["grids"] = [(task, name, f"data:image/png;base64,{b64encode(png).decode()}") for task, name, png in grids]
-        named = {row.method: row.title for row in section.rows} | {r.method: r.title for r in section.not_applicable}
-        sections.append({"it": section, "plots": shown, "titles": named, **page_tables})
+        sections.append({"it": section, "plots": shown, "titles": named(section), "doubts": doubts(section), **page_tables})
     papers = [
         {"it": made, "table": tables.get(made.experiment.name), "titles": titles(made), "absences": absences(made)}
         for made in board.experiments
