@@ -168,6 +168,10 @@ class Section(Strict):
     flags: list[Flag] = []
     claims: list[Claim] = []
 
+    def grid(self, task: str) -> str:
+        """Name, without ending, of the files with the samples of a task that generates pictures."""
+        return f"{self.backbone}-{task}-samples"
+
 
 class Reproduction(Strict):
     """A paper's table, made anew: of each backbone that is there its section, narrowed to the table's methods and tasks.

@@ -64,18 +64,17 @@ def collect(profile: Profile = None) -> None:
     from suite.results import current
 
     results = current(_settings(profile))
-    from suite.store import write_atomic
-
-    write_atomic(BOARD, results.board().model_dump_json(indent=1).encode() + b"\n")
+    results.write(BOARD)
     typer.echo(f"{len(results.records)} of {len(results.grid)} cells in {BOARD}")
 
 
 @app.command()
 def report() -> None:
     """Write the tables, plots and the page from the board."""
+    from suite.report import samples
     from suite.report.write import write
 
-    typer.echo("\n".join(f"wrote {path}" for path in write(_board(), REPORTS)))
+    typer.echo("\n".join(f"wrote {path}" for path in write(_board(), REPORTS, samples.read(BOARD.parent))))
 
 
 @app.command()

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
+import numpy as np
+
 from suite.board import Board, Claim, Reproduction, Section
 from suite.claims import overall
 from suite.errors import UserError
@@ -14,6 +16,9 @@ from suite.findings import Findings
 from suite.record import Cell, Cost, Record
 from suite.section import section
 from suite.stats import Examples
+
+SHOWN = 10
+"""Prompts of a grid of samples, at most."""
 
 
 def collect(
@@ -45,6 +50,34 @@ def collect(
         experiments=[_reproduction(experiment, findings) for experiment in EXPERIMENTS],
         **_origin([found[c] for c in sorted(found, key=str)]),
     )  # fmt: skip
+
+
+def samples(board: Board, records: Iterable[Record], examples: Mapping[str, Examples]) -> dict[str, Examples]:
+    """What grids of generated pictures show, by `Section.grid`: a picture for the first prompt of each cluster, N = SHOWN at most.
+
+    `prompts` (N,), `learned` (N, H, W, 3) uint8, a picture that each subject was learned from; for each of M methods, in the order
+    of the rows, `titles` (M,) and `samples` (M, N, H, W, 3) uint8 of its first seed. Raises UserError where prompts differ.
+    """
+    first: dict[tuple[str, str, str], Examples] = {}
+    for record in sorted(records, key=lambda r: r.cell.seed):
+        if "samples" in (kept := examples.get(record.key, {})):
+            first.setdefault((record.cell.backbone, record.cell.task, record.cell.method), kept)
+    found = {}
+    for part in board.sections:
+        for task in (column.task for column in part.columns):
+            methods = [(row.title, kept) for row in part.rows if (kept := first.get((part.backbone, task, row.method)))]
+            if methods:
+                found[part.grid(task)] = _chosen(methods, f"{part.backbone}/{task}")
+    return found
+
+
+def _chosen(methods: Sequence[tuple[str, Examples]], where: str) -> Examples:
+    titles, kept = zip(*methods, strict=True)
+    if any(not np.array_equal(k[name], kept[0][name]) for k in kept for name in ("prompts", "cluster")):
+        raise UserError(f"{where}: methods were asked for different pictures; run it again")
+    rows = np.sort(np.unique(kept[0]["cluster"], return_index=True)[1])[:SHOWN]
+    shown = {name: kept[0][name][rows] for name in ("prompts", "learned")}
+    return shown | {"titles": np.array(titles), "samples": np.stack([k["samples"][rows] for k in kept])}
 
 
 def _combinations(records: Iterable[Record]) -> list[Cell]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from suite import grid
 from suite.board import Board, Flag
-from suite.collect import collect
+from suite.collect import collect, samples
 from suite.plugins import discover
 from suite.errors import UserError
 from suite.record import Cell, Cost, Record
 from suite.settings import Settings, chosen
-from suite.store import Examples, Store
+from suite.store import Examples, Store, pack, write_atomic
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ class Results:
         board = collect(self.records, self.costs, self.examples, self.grid)
         sections = [s.model_copy(update={"flags": [*s.flags, *self.doubts.get(s.backbone, [])]}) for s in board.sections]
         return board.model_copy(update={"sections": sections})
+
+    def write(self, path: Path) -> None:
+        """Write the board, and beside it what its grids of samples show, in the place of an older board's.
+
+        Raises UserError like `write_atomic`.
+        """
+        board = self.board()
+        shown = {path.parent / f"{name}.npz": arrays for name, arrays in samples(board, self.records, self.examples).items()}
+        write_atomic(path, board.model_dump_json(indent=1).encode() + b"\n")
+        for old in set(path.parent.glob("*.npz")) - set(shown):
+            old.unlink(missing_ok=True)
+        for file, arrays in shown.items():
+            write_atomic(file, pack(arrays))
 
 
 def current(settings: Settings, store: Store | None = None, files: tuple[str, ...] = ()) -> Results:

@@ -94,6 +94,12 @@ def pack(examples: Examples) -> bytes:
     return buffer.getvalue()
 
 
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays that `pack` packed. Raises what numpy and zipfile raise where these are not its bytes."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
 class Store:
     """The results folder: `runs/<key>.json` with `runs/<key>.npz`, and `costs/<key>.json`."""
 
@@ -141,8 +147,7 @@ class Store:
 
     def examples(self, record: Record) -> dict[str, np.ndarray]:
         """The per-example arrays of a record; raises UserError where they are not what the record states."""
-        with np.load(io.BytesIO(self._verified(record)), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return unpack(self._verified(record))
 
     def _verified(self, record: Record) -> bytes:
         path = self.runs / f"{record.key}.npz"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
@@ -36,6 +37,7 @@ class Outcome:
 
     metrics: of the test split (empty where only validation was asked for). curve: dicts with the fields of record.CurvePoint.
     hyper_parameters: `method` (resolved), `recipe`, `lr`, `search` (what it took and noted; empty where nothing was searched).
+    kept: arrays in that order to look at, by the task's `kept`; empty where it has none.
     """
 
     metrics: dict[str, float]
@@ -48,6 +50,7 @@ class Outcome:
     flags: list[str]
     hyper_parameters: dict[str, Any]
     search_seconds: float = 0.0
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, plan: Plan | None = None,
@@ -69,17 +72,25 @@ def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=plan, device=device)
     protocol = fit(model, recipe, seed, lr, work_dir=work_dir, checkpoint_every=checkpoint_every)
     validation = protocol.best or evaluate_on(model, "validation")[0]
-    metrics, correct, clusters = evaluate_on(model, "test") if evaluate == "test" else ({}, [], [])
+    metrics, correct, clusters, kept = {}, [], [], {}
+    if evaluate == "test":
+        outputs = outputs_on(model, "test")
+        metrics, correct, clusters = task.score("test", outputs)
+        kept = task.kept("test", outputs) if hasattr(task, "kept") else {}
     return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics),
-                   {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": noted}, seconds)
+                   {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": noted}, seconds, kept)
+
+
+def outputs_on(model: Trainee, split: str) -> list[Tensor]:
+    """What `predict` makes of every batch of a split, as the task's `score` takes it."""
+    model.eval()
+    with torch.inference_mode():
+        return [model.predict(batch) for batch in model.batches(split, 0)]
 
 
 def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool], list[str]]:
     """Metrics (percent), correctness and cluster per example of a split, in its order."""
-    model.eval()
-    with torch.inference_mode():
-        outputs = [model.predict(batch) for batch in model.batches(split, 0)]
-    return model.task.score(split, outputs)
+    return model.task.score(split, outputs_on(model, split))
 
 
 def flags(task: Task, metrics: dict[str, float]) -> list[str]:

@@ -22,7 +22,8 @@ torch.set_num_threads(1)
 
 
 def cell(task: CellTask) -> tuple[Record, Examples]:
-    """Train and evaluate; the record, and the per-example arrays `correct`, `cluster`, `ids`, each (N,), N test examples.
+    """Train and evaluate; the record, and the per-example arrays `correct`, `cluster`, `ids`, each (N,), N test examples, with what the
+    task keeps to look at.
 
     Raises whatever the method, the backbone or the training raises.
     """
@@ -35,8 +36,8 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
         hyper_parameters=result.hyper_parameters, signature=result.signature, flags=result.flags,
         provenance=_provenance(task, perf_counter() - start, result.search_seconds),
     )  # fmt: skip
-    ids = np.arange(len(result.correct))
-    return record, {"correct": np.asarray(result.correct, bool), "cluster": np.asarray(result.clusters, str), "ids": ids}
+    correct, clusters = np.asarray(result.correct, bool), np.asarray(result.clusters, str)
+    return record, {"correct": correct, "cluster": clusters, "ids": np.arange(len(correct))} | result.kept
 
 
 def cost(task: CostTask) -> Cost:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import built
 import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
@@ -13,16 +16,7 @@ from suite.data.text import CLS, SEP
 TEXTS, WORDS, IMAGES, END = 4, 9, 3, 299
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
 
-
-def mini() -> clip.CLIP:
-    """The mini size, randomly initialised, for evaluation."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    return clip.CLIP.build("mini", pretrained=False).eval()
-
-
-def at_paper_size() -> clip.CLIP:
-    return clip.CLIP.build("paper", pretrained=False, device="meta")
+mini, at_paper_size = partial(built.mini, clip.CLIP), partial(built.at_paper_size, clip.CLIP)
 
 
 def tiny() -> clip.CLIP:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import built
 import torch
 from torch import Tensor, nn
 
 from suite.backbones import stable_diffusion
 from suite.backbones.stable_diffusion import StableDiffusion
-from suite.core import Method, freeze, seed_everything
+from suite.core import Method, freeze
 from suite.data.text import CLS, SEP
 
 TEXTS, WORDS = 4, 9
 
-
-def mini() -> StableDiffusion:
-    """The mini size, randomly initialised, for evaluation."""
-    torch.set_num_threads(1)
-    seed_everything(0)
-    return StableDiffusion.build("mini", pretrained=False).eval()
-
-
-def at_paper_size() -> StableDiffusion:
-    return StableDiffusion.build("paper", pretrained=False, device="meta")
+mini, at_paper_size = partial(built.mini, StableDiffusion), partial(built.at_paper_size, StableDiffusion)
 
 
 def tuned(method: Method) -> StableDiffusion:

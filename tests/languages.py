@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import built
 import pytest
 import torch
 from torch import Tensor, nn
@@ -94,6 +97,34 @@ def batch(texts: int = TEXTS, images: int | None = None) -> Batch:
     ids[:, 0] = 1
     ids[torch.arange(texts), lengths - 1] = 2
     return Batch(ids * mask, mask, torch.randn(images or texts, 3, SIDE, SIDE, generator=generator))
+
+
+def assert_sites(own: language.LanguageModel, names: Sequence[str], kinds: set[tuple[str, int, str, int]]) -> None:
+    """Of a mini size: the sites in the order of the forward, each one's (stream, width, norm, length), their Linears, and widths."""
+    sites = own.sites("sequence", "layer", "self", "cross", "ffn")
+    assert [site.name for site in sites] == list(names)
+    assert {(site.stream, site.width, site.norm, site.length) for site in sites} == kinds
+    for site in own.sites("self", "cross", "ffn"):
+        assert site.linears and all(isinstance(own.model.get_submodule(path), nn.Linear) for path in site.linears.values())
+    assert own.width == 96 and own.head_width == 192 and own.sequence.depth == 6
+
+
+def named(layers: int, *parts: str) -> list[str]:
+    """Names of a stack's sites."""
+    return ["sequence", *(f"layer.{i}{part}" for i in range(layers) for part in ("", *parts))]
+
+
+def at_paper_size(kind: type[language.LanguageModel], width: int, tokens: int, sequence: int = 0) -> language.LanguageModel:
+    """The paper's size on `meta`, whose forward of 16 tokens with a prompt at layer 5 has that shape."""
+    paper = built.at_paper_size(kind)
+    assert paper.papers_input() == (16, 224, 224) and paper.vision_width == 768
+    tap = paper.sites("sequence")[sequence].attach("visual.5", Prompting(width).to("meta"))
+    tap.image = nn.Linear(768, width, device="meta")
+    with torch.device("meta"):
+        ids = torch.zeros(2, 16, dtype=torch.long)
+        features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
+    assert features.pooled.shape == (2, width) and features.tokens.shape == (2, tokens, width)
+    return paper
 
 
 def assert_close(found: Tensor, wanted: Tensor) -> None:

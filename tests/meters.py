@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import built
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, CLIPVisionConfig, RobertaConfig
@@ -12,16 +15,7 @@ from suite.core import Batch
 TEXTS, WORDS, SIDE = 4, 9, 64
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 
-
-def mini() -> meter.METER:
-    """The mini size, randomly initialised, for evaluation."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    return meter.METER.build("mini", pretrained=False).eval()
-
-
-def at_paper_size() -> meter.METER:
-    return meter.METER.build("paper", pretrained=False, device="meta")
+mini, at_paper_size = partial(built.mini, meter.METER), partial(built.at_paper_size, meter.METER)
 
 
 def tiny(layers: int = 2) -> meter.METER:

@@ -60,6 +60,16 @@ def examples(rng: np.random.Generator, rate: float, images: int = 200, each: int
     return {"correct": rng.random(ids.size) < rate, "cluster": np.array([f"image-{i // each}" for i in ids]), "ids": ids}
 
 
+def generated(colour: Sequence[int] = (200, 60, 90), prompts: str = "vwxyz") -> dict[str, np.ndarray]:
+    """What a task that generates pictures keeps: five prompts of three clusters; the k-th sample is `colour`, darker by 10 k."""
+    ones = np.ones((5, 32, 32, 3), np.uint8)
+    shades = (np.array(colour) - 10 * np.arange(5)[:, None]).astype(np.uint8)
+    return {
+        "samples": ones * shades[:, None, None], "learned": 77 * ones, "prompts": np.array(list(prompts)),
+        "cluster": np.array(["b", "b", "a", "a", "c"]), "correct": np.ones(5, bool), "ids": np.arange(5),
+    }  # fmt: skip
+
+
 VALUES = {
     "full": {"easy-vqa": [80.0, 81.0, 82.0], "world-vqa": [90.0, 91.0, 92.0]},
     "lora": {"easy-vqa": [80.0, 80.5, 81.0], "world-vqa": [84.0, 85.0, 86.0]},

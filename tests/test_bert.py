@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from languages import TEXTS, Prompting, assert_close, batch, tiny_bert
+from languages import TEXTS, Prompting, assert_close, assert_sites, at_paper_size, batch, named, tiny_bert
 from torch import Tensor, nn
 from transformers import BertForMaskedLM
 
 from suite.backbones import bert
-from suite.core import Batch
 
 
 @torch.no_grad()
@@ -72,21 +71,10 @@ def test_dropout_of_the_configuration_is_honoured() -> None:
 
 def test_sites_follow_the_forward() -> None:
     own = bert.BERT.build("mini", pretrained=False, vision=False)
-    sites = own.sites("sequence", "layer", "self", "cross", "ffn")
-    assert [site.name for site in sites] == ["sequence", *(f"layer.{i}{part}" for i in range(6) for part in ("", ".self", ".ffn"))]
-    assert {(site.stream, site.width, site.norm, site.length) for site in sites} == {("text", 96, "after", 12)}
-    for site in own.sites("self", "ffn"):
-        assert all(isinstance(own.model.get_submodule(path), nn.Linear) for path in site.linears.values())
-    assert own.width == 96 and own.head_width == 192 and own.sequence.depth == 6
+    assert_sites(own, named(6, ".self", ".ffn"), {("text", 96, "after", 12)})
 
 
 def test_at_paper_scale() -> None:
-    paper = bert.BERT.build("paper", pretrained=False, device="meta")
-    assert paper.papers_input() == (16, 224, 224) and paper.vision_width == 768
+    paper = at_paper_size(bert.BERT, 768, tokens=17)
     assert sum(p.numel() for p in paper.model.parameters()) == 108_891_648  # of bert-base-uncased, without the pooler's 590,592
-    paper.sites("sequence")[0].attach("visual.5", Prompting(768).to("meta")).image = nn.Linear(768, 768, device="meta")
-    with torch.device("meta"):
-        ids = torch.zeros(2, 16, dtype=torch.long)
-        features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
-    assert features.pooled.shape == (2, 768) and features.tokens.shape == (2, 17, 768)
     assert len(paper.sites("layer")) == 12 and paper.model.config.max_position_embeddings == 512

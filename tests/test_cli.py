@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import fakes
 import pytest
+from records import generated
 
 from suite import cli, grid, results, run, settings, tasks
 from suite.errors import UserError
@@ -172,6 +173,15 @@ def test_collect_refuses_a_damaged_record(petlbench: Callable[..., Said], faked:
     (Store().runs / "a-1.json").write_text("{")
     said = petlbench("collect")
     assert said.code == 2 and said.err.startswith("error: results/runs/a-1.json is damaged")
+
+
+def test_samples_come_to_the_report(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:
+    faked([fakes.job("a")])
+    petlbench("run", "--workers", "1")
+    Store().save(Store().record("a-0"), generated())
+    petlbench("collect")
+    assert "wrote reports/b-t-samples.png" in petlbench("report").out
+    assert "plot   reports/b-t-samples.png" in petlbench("show").out
 
 
 def test_only_the_current_grid_is_collected(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from records import COSTS, VALUES, board_records, cell, cost, examples, grid_with, holes, record
+from records import COSTS, VALUES, board_records, cell, cost, examples, generated, grid_with, holes, record
 
-from suite.collect import collect
+from suite.collect import SHOWN, collect, samples
 from suite.errors import UserError
+from suite.flags import NOTHING
 from suite.record import Record
 
 
@@ -24,6 +25,7 @@ def test_flags() -> None:
     assert flags_of(low) == {("below head", "apt", "easy-vqa"), ("below floor", "apt", "easy-vqa")}
     twins = board_records({"gps": {"easy-vqa": [70.0]}, "last": {"easy-vqa": [70.0]}}, signature="same")
     assert flags_of(twins) == {("duplicate", "gps", None)}
+    assert flags_of([r.model_copy(update={"signature": NOTHING}) for r in twins]) == set(), "heads differ, and no signature covers them"
     assert flags_of(board_records({"a": {"easy-vqa": [70.0]}}, flags=["loss spiked"])) == {("recorded", "a", "easy-vqa")}
     kinds = {(f.kind, f.method, f.task) for f in board.sections[0].flags}
     assert {("failed", "lora", "easy-vqa"), ("missing", "das", "world-vqa"), ("costs", "apt", None)} <= kinds
@@ -115,3 +117,26 @@ def test_a_method_that_applies_nowhere_has_no_row_but_a_reason() -> None:
     assert [row.method for row in section.rows] == ["full", "lora", "head"]
     assert [(r.title, r.reason) for r in section.not_applicable] == [("Apt", "no place for it")]
     assert {flag.kind for flag in section.flags} == {"examples"}, "that it does not apply is no hole"
+
+
+def test_a_grid_of_samples_has_each_methods_first_seed_and_the_first_prompt_of_each_cluster() -> None:
+    records = board_records({"lora": {"subject": [70.0, 71.0]}, "apt": {"subject": [80.0, 81.0]}, "head": {"subject": [50.0]}})
+    colours = {"lora": (200, 60, 90), "apt": (90, 250, 60)}
+    kept = {r.key: generated([c - r.cell.seed for c in colours[r.cell.method]]) for r in records if r.cell.method in colours}
+    ((name, shown),) = samples(collect(records), records[::-1], kept).items()
+    assert name == "vilt-subject-samples" and shown["titles"].tolist() == ["Apt", "Lora"], "the best first"
+    assert shown["prompts"].tolist() == list("vxz") and (shown["learned"] == 77).all()
+    wanted = [[[c - 10 * k for c in colours[m]] for k in (0, 2, 4)] for m in ("apt", "lora")]
+    assert shown["samples"][:, :, 5, 5].tolist() == wanted
+    del kept[next(r.key for r in records if r.cell.method == "apt" and r.cell.seed == 0)]
+    assert samples(collect(records), records, kept)[name]["samples"][0, 0, 0, 0].tolist() == [89, 249, 59], "the first that there is"
+    assert samples(collect(records), records, {key: examples(np.random.default_rng(0), 0.5, 5) for key in kept}) == {}
+
+
+def test_a_grid_of_samples_has_an_end_and_one_set_of_prompts() -> None:
+    records = board_records({"lora": {"subject": [70.0]}, "apt": {"subject": [80.0]}})
+    board, kept = collect(records), {r.key: generated() for r in records}
+    many = {key: {n: np.repeat(part, 3, 0) for n, part in arrays.items()} | {"cluster": np.arange(15)} for key, arrays in kept.items()}
+    assert samples(board, records, many)["vilt-subject-samples"]["samples"].shape[:2] == (2, SHOWN)
+    with pytest.raises(UserError, match="vilt/subject: methods were asked for different pictures"):
+        samples(board, records, kept | {records[0].key: generated(prompts="vwxya")})

@@ -120,7 +120,7 @@ def test_csv_has_base_units_and_the_source(files: dict[str, str]) -> None:
 
 def test_holes_carry_their_reason(files: dict[str, str]) -> None:
     for name in ("apt-main.md", "apt-main.tex", "index.html"):
-        assert "meter: Not applicable: Shallow prompt, because no single stream to put it in front of." in files[name]
+        assert "meter: Not applicable: Shallow prompt. Reason: no single stream to put it in front of." in files[name]
         assert "seed 1 failed: loss is nan" in files[name]
         assert "missing: not run yet" in files[name]
     assert "Shallow prompt" not in [row[0] for row in lines(files["apt-main.md"], "meter")]

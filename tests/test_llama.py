@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from languages import TEXTS, Prompting, assert_close, batch, tiny_llama
-from torch import nn
+from languages import TEXTS, Prompting, assert_close, assert_sites, at_paper_size, batch, named, tiny_llama
 from transformers import LlamaForCausalLM
 
 from suite.backbones import llama
@@ -70,21 +69,10 @@ def test_visual_prompts_go_before_the_text_whose_positions_count_on(place: int) 
 
 def test_sites_follow_the_forward() -> None:
     own = llama.LLaMA.build("mini", pretrained=False, vision=False)
-    sites = own.sites("sequence", "layer", "self", "cross", "ffn")
-    assert [site.name for site in sites] == ["sequence", *(f"layer.{i}{part}" for i in range(6) for part in ("", ".self", ".ffn"))]
-    assert {(site.stream, site.width, site.norm, site.length) for site in sites} == {("text", 96, "before", 12)}
-    for site in own.sites("self", "ffn"):
-        assert all(isinstance(own.model.get_submodule(path), nn.Linear) for path in site.linears.values())
-    assert own.width == 96 and own.head_width == 192 and own.sequence.depth == 6
+    assert_sites(own, named(6, ".self", ".ffn"), {("text", 96, "before", 12)})
 
 
 def test_at_paper_scale() -> None:
-    paper = llama.LLaMA.build("paper", pretrained=False, device="meta")
-    assert paper.papers_input() == (16, 224, 224) and paper.head_width == 512
+    paper = at_paper_size(llama.LLaMA, 4096, tokens=17)
     assert sum(p.numel() for p in paper.model.parameters()) + paper.heads["lm"].weight.numel() == 6_738_415_616  # of LLaMA-7B
-    paper.sites("sequence")[0].attach("visual.5", Prompting(4096).to("meta")).image = nn.Linear(768, 4096, device="meta")
-    with torch.device("meta"):
-        ids = torch.zeros(2, 16, dtype=torch.long)
-        features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
-    assert features.pooled.shape == (2, 4096) and features.tokens.shape == (2, 17, 4096)
-    assert len(paper.sites("layer")) == 32
+    assert len(paper.sites("layer")) == 32 and paper.head_width == 512

@@ -10,15 +10,18 @@ from itertools import combinations
 from pathlib import Path
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
 from records import COSTS, VALUES, board_records, cell, cost, grid_with, holes, record
 from rich.console import Console
 
 from suite.board import Board, Measured
 from suite.collect import collect
 from suite.experiments import EXPERIMENTS
+from suite.report.details import doubts
 from suite.report.formats import to_csv, to_latex, to_markdown
 from suite.report.labels import Box, Scene, place
-from suite.report.plot import Point, _front, points
+from suite.report.plot import Point, _floors, _front, _measured, points
 from suite.report.table import build
 from suite.report.terminal import print_board
 from suite.report.units import number, scaled, unit
@@ -137,6 +140,23 @@ def test_hostile_names_do_no_harm() -> None:
     assert next(csv.DictReader(io.StringIO(files["vilt.csv"].decode())))["title"] == evil
 
 
+def test_titles_with_commas_are_told_apart_and_names_in_code_look_like_code() -> None:
+    """Markdown's own reading of the line, not its source."""
+    reason = "what answers is `linear_probe` | `"
+    refused = [record(cell(name, "easy-vqa", s), None, status="n/a", reason=why, title=title) for s in range(2)
+               for name, title, why in (("a", "DVP, adapters", reason), ("b", "DVP", reason), ("c", "Last", "no [place]"))]  # fmt: skip
+    board = collect([*board_records({"lora": {"easy-vqa": [80.0, 81.0]}}), *refused], COSTS)
+    files = {name: content.decode() for name, content in render(board).items() if name.startswith("vilt.") or name == "index.html"}
+    lines = re.findall("<p>(Not applicable.*?)</p>", MarkdownIt().render(files["vilt.md"]))
+    assert lines == ["Not applicable: DVP, adapters; DVP. Reason: what answers is <code>linear_probe</code> | `.",
+                     "Not applicable: Last. Reason: no [place]."]  # fmt: skip
+    assert all(line in files[name] for line in lines for name in ("index.html", "vilt.html"))
+    assert r"Not applicable: DVP, adapters; DVP. Reason: what answers is \texttt{linear\_probe}" in files["vilt.tex"]
+    out = io.StringIO()
+    print_board(board, Console(file=out, width=120))
+    assert "Not applicable: DVP, adapters; DVP. Reason: what answers is `linear_probe` | `." in out.getvalue()
+
+
 def test_two_renders_have_identical_bytes_whatever_the_order_of_the_records(board: Board) -> None:
     again = collect(holes()[::-1], COSTS[::-1], grid=grid_with("das"))
     assert again == board
@@ -180,6 +200,43 @@ def test_plots_leave_out_what_has_no_average_and_say_so(board: Board) -> None:
     shown, absent = points(board.sections[0].rows, "extra_macs")
     assert [(p.title, p.cost) for p in shown] == [("Full", 0), ("Head", 0), ("Lora", -332_000)]
     assert absent == ["Apt (no average: does not apply to world-vqa)", "das (no average without easy-vqa, world-vqa)"]
+
+
+@pytest.mark.parametrize(
+    ("floors", "wanted"),
+    [
+        ({"blind": 52.0, "majority": 52.0}, {"without the image 52.0, always the majority 52.0": 52.0}),
+        ({"blind": 52.0, "majority": 53.5}, {"always the majority 53.5, without the image 52.0": 53.5}),
+        ({"blind": 60.0, "majority": 52.0}, {"without the image 60.0": 60.0, "always the majority 52.0": 52.0}),
+        ({"blind": 52.0, "majority": 9.0}, {"without the image 52.0": 52.0, "floors below: always the majority 9.0": 0}),
+    ],
+)
+def test_labels_of_floors_do_not_cover_each_other(floors: dict[str, float], wanted: dict[str, float]) -> None:
+    axes = Figure().add_subplot()
+    near = {name: value for name, value in floors.items() if value > 40}
+    _floors(axes, floors, near, 2.0)
+    assert {text.get_text(): text.xy[1] for text in axes.texts} == wanted
+    assert sorted(line.get_ydata()[0] for line in axes.lines) == sorted(near.values())
+
+
+def test_one_task_has_no_average_beside_it() -> None:
+    one, two = (collect(board_records({"lora": dict.fromkeys(tasks, [80.0, 81.0])})).sections[0] for tasks in (["a"], ["a", "b"]))
+    assert _measured(one) == "a, accuracy, %" and _measured(two) == "Average of 2 tasks, %"
+    alone, both = build(one, "mini"), build(two, "mini")
+    assert [head.title for head in both.heads[6:]] == ["a", "b", "Average"] and "Average" in both.legend
+    assert [head.title for head in alone.heads[6:]] == ["a"] and "Average" not in alone.legend
+    assert all(len(row) == len(alone.heads) for row in (*alone.rows, *alone.blocks[0].floors)) and alone.blocks[0].floors
+    assert "Recall" not in both.legend
+
+
+def test_flags_that_differ_in_the_task_alone_are_one(board: Board) -> None:
+    section = board.sections[0]
+    found = {doubt[:3]: doubt.text for doubt in doubts(section) if doubt.kind in ("failed", "missing")}
+    assert found == {("missing", "das", "easy-vqa, world-vqa"): "missing: not run yet",
+                     ("failed", "Lora", "easy-vqa"): "seed 1 failed: loss is nan"}  # fmt: skip
+    assert sum(doubt.tasks.count(",") + 1 for doubt in doubts(section)) == len(section.flags)
+    page = render(board)["index.html"].decode()
+    assert '<td class="tight">das</td><td>easy-vqa, world-vqa</td><td>missing: not run yet</td>' in page
 
 
 def test_the_front_is_a_stair_through_zero_and_negative_costs() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from languages import TEXTS, Prompting, assert_close, batch, tiny_t5
-from torch import Tensor, nn
+from languages import TEXTS, Prompting, assert_close, assert_sites, at_paper_size, batch, named, tiny_t5
+from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from suite.backbones import t5
@@ -90,26 +90,16 @@ def test_dropout_of_the_configuration_is_honoured() -> None:
 
 def test_sites_follow_the_forward() -> None:
     own = t5.T5.build("mini", pretrained=False, vision=False)
-    sites = own.sites("sequence", "layer", "self", "cross", "ffn")
-    encoder = ["sequence", *(f"layer.{i}{part}" for i in range(3) for part in ("", ".self", ".ffn"))]
-    decoder = ["sequence", *(f"layer.{i}{part}" for i in range(6) for part in ("", ".self", ".cross", ".ffn"))]
-    assert [site.name for site in sites] == [*(f"encoder.{name}" for name in encoder), *(f"decoder.{name}" for name in decoder)]
-    assert {(s.stream, s.width, s.norm, s.length) for s in sites} == {("text", 96, "before", 12), ("decoder", 96, "before", 1)}
+    stacks = {"encoder": named(3, ".self", ".ffn"), "decoder": named(6, ".self", ".cross", ".ffn")}
+    names = [f"{stack}.{name}" for stack, found in stacks.items() for name in found]
+    assert_sites(own, names, {("text", 96, "before", 12), ("decoder", 96, "before", 1)})
     for site in own.sites("self", "cross", "ffn"):
-        assert all(isinstance(own.model.get_submodule(path), nn.Linear) for path in site.linears.values())
         assert next(iter(site.linears.values())).startswith(site.name.split(".")[0])
-    assert own.width == 96 and own.head_width == 192 and own.sequence.depth == 6
     with pytest.raises(ValueError, match=r"a sequence site has no position 'visual\.0'"):
-        sites[0].attach("visual.0", Prompting(96))
+        own.sites("sequence")[0].attach("visual.0", Prompting(96))
 
 
 def test_at_paper_scale() -> None:
-    paper = t5.T5.build("paper", pretrained=False, device="meta")
-    assert paper.papers_input() == (16, 224, 224) and paper.vision_width == 768
+    paper = at_paper_size(t5.T5, 768, tokens=2, sequence=1)
     assert sum(p.numel() for p in paper.model.parameters()) == 222_903_552  # of t5-base
-    paper.sites("sequence")[1].attach("visual.5", Prompting(768).to("meta")).image = nn.Linear(768, 768, device="meta")
-    with torch.device("meta"):
-        ids = torch.zeros(2, 16, dtype=torch.long)
-        features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
-    assert features.pooled.shape == (2, 768) and features.tokens.shape == (2, 2, 768)
     assert len(paper.sites("layer")) == 24

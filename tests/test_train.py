@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fakes
+import numpy as np
 import pytest
 import torch
-from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask
+from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask, brightest
 
 from suite import backbones, tasks, work
 from suite.assemble import assemble, derive, parameter_groups
@@ -228,6 +229,26 @@ def test_the_record_has_what_the_search_took(monkeypatch: pytest.MonkeyPatch) ->
     assert record.plan is not None and record.plan.keys() == {"choice", "backbone"} and len(arrays["correct"]) == 30
     failed = fakes.job("tiny_search", parameters={"rank": 4}).record("failed", reason="boom")
     assert failed.hyper_parameters == {"method": {"rank": 4}, "lr": 0.1}
+
+
+@dataclass
+class Drawing(TinyTask):
+    """Keeps the answers themselves."""
+
+    def kept(self, split: str, outputs: list[torch.Tensor]) -> dict[str, np.ndarray]:
+        return {split: torch.cat(outputs).numpy()}
+
+
+def test_what_a_task_keeps_to_look_at_is_stored_with_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_method", lambda job: TinyAdapter())
+    stored = []
+    for task in (TinyTask(), Drawing()):
+        monkeypatch.setattr(tasks, "load", lambda name, task=task: task)
+        stored.append(work.cell(CellTask(fakes.job("tiny_adapter", epochs=1), fakes.HERE))[1])
+    assert stored[0].keys() == {"correct", "cluster", "ids"} and stored[1].keys() == stored[0].keys() | {"test"}
+    answers = torch.from_numpy(stored[1]["test"])
+    assert stored[1]["correct"].tolist() == (answers == brightest(Drawing().pixels("test"))).tolist()
+    assert cell(Drawing(), epochs=1, evaluate="validation").kept == {}
 
 
 def test_a_weight_that_breaks_in_the_last_step_is_no_result() -> None:

@@ -1,8 +1,9 @@
-"""The small tables of what a task measures beside its headline: retrieval's recalls, the kinds of its questions."""
+"""What stands beside a leaderboard: what a task measures besides its headline (recalls, kinds of questions), and the doubts."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from suite.board import Column, Measured, Section
 from suite.report.table import NONE, Block, Entry, Head, Table
@@ -14,6 +15,28 @@ def details(section: Section, profile: str) -> list[Table]:
     for table in tables:
         table.caption = f"{section.backbone}, profile {profile}: {table.caption}"
     return [table for table in tables if len(table.heads) > 2]
+
+
+class Doubt(NamedTuple):
+    """A flag; method: its title."""
+
+    kind: str
+    method: str
+    tasks: str
+    text: str
+
+
+def doubts(section: Section) -> list[Doubt]:
+    """The section's flags, those that differ in nothing but the task as one."""
+    named, tasks = titles(section), dict[tuple[str, str, str], list[str]]()
+    for flag in section.flags:
+        tasks.setdefault((flag.kind, flag.method, flag.text), []).append(flag.task or "all")
+    return [Doubt(kind, named.get(method, method), ", ".join(found), text) for (kind, method, text), found in tasks.items()]
+
+
+def titles(section: Section) -> dict[str, str]:
+    """Of all its methods."""
+    return {row.method: row.title for row in section.rows} | {r.method: r.title for r in section.not_applicable}
 
 
 def _table(section: Section, column: Column) -> Table:

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 
+from markupsafe import Markup, escape
+
 from suite.report.table import NONE, Entry, Table, published
 from suite.report.units import MINUS
 
@@ -16,16 +18,29 @@ _LATEX = {
 }  # fmt: skip
 
 
+_NAME = re.compile(r"`([\w./-]+)`")
+"""A name in code, as reasons and claims have it."""
+
+
 def latex_escape(text: str) -> str:
-    """Text that LaTeX prints as it stands, on one line; signs that pdflatex has no glyph for become "?"."""
-    flat = " ".join(text.split())
-    return "".join(_LATEX.get(c, c if c.isascii() and c.isprintable() else "?") for c in flat)
+    """Text that LaTeX prints as it stands, names in code as such, on one line; signs that pdflatex has no glyph for become "?"."""
+    parts = _NAME.split(" ".join(text.split()))
+    return "".join(rf"\texttt{{{_plain_latex(part)}}}" if i % 2 else _plain_latex(part) for i, part in enumerate(parts))
+
+
+def _plain_latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c if c.isascii() and c.isprintable() else "?") for c in text)
 
 
 def markdown_escape(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line, also within a table."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", flat)
+    """Text that Markdown shows as it stands, names in code as such, on one line, also within a table."""
+    parts = _NAME.split(" ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return "".join(f"`{part}`" if i % 2 else re.sub(r"([\\`*_\[\]|~$])", r"\\\1", part) for i, part in enumerate(parts))
+
+
+def html_escape(text: str) -> Markup:
+    """Text that a page shows as it stands, names in code as such."""
+    return Markup(_NAME.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def to_markdown(table: Table) -> str:

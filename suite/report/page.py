@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -11,8 +12,10 @@ from markupsafe import Markup
 
 from suite.board import Board, Claim
 from suite.report import plot
-from suite.report.details import details
+from suite.report.details import details, doubts
+from suite.report.details import titles as named
 from suite.report.experiment import absences, titles
+from suite.report.formats import html_escape
 from suite.report.table import Table, build, published
 
 _COLOURS = {
@@ -25,7 +28,7 @@ _COLOURS = {
 def _environment() -> Environment:
     loader = PackageLoader("suite.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.globals["published"] = published
+    made.globals["published"], made.filters["named"] = published, html_escape
     return made
 
 
@@ -34,15 +37,17 @@ def table_page(tables: Sequence[Table]) -> str:
     return _environment().get_template("table.html.j2").render(tables=tables, title=tables[0].caption)
 
 
-def index_page(board: Board, plots: dict[str, str], tables: Mapping[str, Table]) -> str:
-    """The leaderboard. plots: SVG text by file name, `<backbone>-<kind>.svg`; tables: those of the papers, by experiment."""
+def index_page(board: Board, plots: Mapping[str, bytes], tables: Mapping[str, Table]) -> str:
+    """The leaderboard. plots: by file name, `<backbone>-<kind>.svg` and, where there are samples, `<backbone>-<task>-samples.png`;
+    tables: those of the papers, by experiment."""
     sections = []
     for i, section in enumerate(board.sections):
-        drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"], f"p{i}-{kind}") for kind in plot.KINDS}
+        drawn = {kind: inline(plots[f"{section.backbone}-{kind}.svg"].decode(), f"p{i}-{kind}") for kind in plot.KINDS}
         shown = [(kind, label, drawn[kind]) for kind, (_, label) in plot.KINDS.items()]
         page_tables = {"table": build(section, board.profile), "details": details(section, board.profile)}
-        named = {row.method: row.title for row in section.rows} | {r.method: r.title for r in section.not_applicable}
-        sections.append({"it": section, "plots": shown, "titles": named, **page_tables})
+        grids = [(c.task, name, plots[name]) for c in section.columns if (name := f"{section.grid(c.task)}.png") in plots]
+        page_tables["grids"] = [(task, name, f"data:image/png;base64,{b64encode(png).decode()}") for task, name, png in grids]
+        sections.append({"it": section, "plots": shown, "titles": named(section), "doubts": doubts(section), **page_tables})
     papers = [
         {"it": made, "table": tables.get(made.experiment.name), "titles": titles(made), "absences": absences(made)}
         for made in board.experiments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor, log10
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def pareto_plot(section: Section, kind: str, profile: str, formats: Sequence[str
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xlabel(label)
-        axes.set_ylabel(f"Average of {len(section.columns)} tasks, %")
+        axes.set_ylabel(_measured(section))
         _frame(axes)
         _title(axes, f"{section.backbone}, profile {profile}", absent)
         if shown:
@@ -75,6 +75,12 @@ def pareto_plot(section: Section, kind: str, profile: str, formats: Sequence[str
         else:
             axes.text(0.5, 0.5, "no method has both an average and costs yet", transform=axes.transAxes, ha="center", color=MUTED)
         return {name: save(figure, name) for name in formats}
+
+
+def _measured(section: Section) -> str:
+    """What the average is of."""
+    first, *others = section.columns
+    return f"Average of {len(section.columns)} tasks, %" if others else f"{first.task}, {first.metric or 'average'}, %"
 
 
 def save(figure: Figure, name: str) -> bytes:
@@ -96,7 +102,7 @@ def _frame(axes: Axes) -> None:
 
 def _title(axes: Axes, text: str, absent: Sequence[str]) -> None:
     """The title, and under it what the plot leaves out."""
-    note = "not drawn: " + ", ".join(absent)
+    note = "not drawn: " + "; ".join(absent)
     note = note if len(note) < 110 else f"not drawn (controls, or without average or costs): {len(absent)} methods, see the table"
     axes.set_title(_plain(text), loc="left", fontsize=12, weight="bold", pad=22 if absent else 8)
     if absent:
@@ -137,16 +143,24 @@ def _heights(axes: Axes, shown: Sequence[Point], section: Section) -> None:
     below = 0.06 if len(near) == len(section.floors) else 0.12  # room for a line of text
     bottom, top = min([low, *near.values()]) - below * span, max([high, *near.values()]) + 0.06 * span
     axes.set_ylim(bottom, top)
+    _floors(axes, dict(sorted(section.floors.items())), near, 0.04 * (top - bottom))
+
+
+def _floors(axes: Axes, floors: Mapping[str, float], near: Mapping[str, float], line: float) -> None:
+    """Lines for those that are near, those less than a `line` of text apart under one label; a note for those below."""
     names = {"majority": "always the majority", "blind": "without the image"}
-    told = []
-    for name, value in sorted(section.floors.items()):
-        text = f"{names.get(name, name)} {value:.1f}"
-        if name in near:
-            axes.axhline(value, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
-            axes.annotate(text, (1, value), (-2, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9, color=MUTED)
+    texts = {name: f"{names.get(name, name)} {value:.1f}" for name, value in floors.items()}
+    groups: list[list[str]] = []
+    for name, value in sorted(near.items(), key=lambda item: -item[1]):
+        axes.axhline(value, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
+        if groups and near[groups[-1][-1]] - value < line:
+            groups[-1].append(name)
         else:
-            told.append(text)
-    if told:
+            groups.append([name])
+    written = {near[group[0]]: ", ".join(texts[name] for name in group) for group in groups}
+    for value, text in written.items():
+        axes.annotate(text, (1, value), (-2, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9, color=MUTED)
+    if told := [text for name, text in texts.items() if name not in near]:
         text = "floors below: " + ", ".join(told)
         axes.annotate(text, (1, 0), (-2, 5), "axes fraction", "offset points", ha="right", fontsize=9, color=MUTED)
 

@@ -88,13 +88,15 @@ class Notes:
 
 
 def build(section: Section, profile: str) -> Table:
-    """The table of one backbone: method, parameters, extra MACs, latency, memory, each task, average; floors underneath."""
-    notes, units = Notes(), Units.of([section])
-    heads = [*units.heads(), Head("Memory", "MiB", spare=3), *(Head(c.task, c.metric) for c in section.columns), Head("Average")]
+    """The table of one backbone: method, parameters, extra MACs, latency, memory, each task, the average of several; floors underneath."""
+    notes, units, several = Notes(), Units.of([section]), len(section.columns) > 1
+    heads = [*units.heads(), Head("Memory", "MiB", spare=3), *(Head(c.task, c.metric) for c in section.columns)]
+    heads += [Head("Average")] if several else []
     rows = [
         [
             name(row, notes), *units.costs(row.costs), _memory(row.costs),
-            *(cell(row.cells.get(c.task), c.task, notes) for c in section.columns), cell(row.average, "average", notes),
+            *(cell(row.cells.get(c.task), c.task, notes) for c in section.columns),
+            *([cell(row.average, "average", notes)] if several else []),
         ]
         for row in section.rows
     ]  # fmt: skip
@@ -116,12 +118,11 @@ def published(row: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def refusals(section: Section) -> list[str]:
-    """Which methods do not apply and why, a line, equal reasons together."""
+    """Which methods do not apply and why, a line for each reason. Titles have commas of their own."""
     titles: dict[str, list[str]] = {}
     for refusal in section.not_applicable:
         titles.setdefault(refusal.reason, []).append(refusal.title)
-    told = [f"{', '.join(names)}, because {reason}" for reason, names in titles.items()]
-    return [f"Not applicable: {'; '.join(told)}."] if told else []
+    return [f"Not applicable: {'; '.join(names)}. Reason: {reason}." for reason, names in titles.items()]
 
 
 def unshown(refusal: Refusal, section: Section) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _floors(section: Section) -> list[list[Entry]]:
             Entry(FLOOR_TITLES.get(name, f"Floor: {name}"), data={"method": f"floor:{name}", "title": FLOOR_TITLES.get(name, name)}),
             *[Entry(NONE)] * 5,
             *(_floor(c.floors.get(name), c.task) for c in section.columns),
-            _floor(section.floors.get(name), "average"),
+            *([_floor(section.floors.get(name), "average")] if len(section.columns) > 1 else []),
         ]
         for name in names
     ]
@@ -211,9 +212,10 @@ def _seeds(section: Section) -> str:
 
 
 def _legend(section: Section) -> str:
+    average = " Average: plain mean over the tasks' headline metrics." if len(section.columns) > 1 else ""
+    recall = " Recall: mean of IR and TR R@1." if any(c.metric == "recall" for c in section.columns) else ""
     return (
         f"Mean over {_seeds(section)} seeds, plus or minus half the 95 % interval (t). Bold: the best of its column, or"
         f" not told apart from it (paired by example, clustered by image, Holm-corrected). {COSTS_LEGEND} Memory: what a training step"
-        " takes at its peak beyond what was there before it. Average: plain mean over the tasks' headline metrics; that of retrieval is"
-        " the mean of IR and TR R@1."
+        f" takes at its peak beyond what was there before it.{average}{recall}"
     )

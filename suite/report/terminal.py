@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from suite.board import Board, Section
+from suite.report.details import doubts
 from suite.report.experiment import absences
 from suite.report.table import Entry, Table, build
 
@@ -101,13 +102,13 @@ def _papers(console: Console, board: Board) -> None:
 
 
 def _flags(console: Console, section: Section) -> None:
-    if not section.flags:
+    found = doubts(section)
+    if not found:
         return
     console.print(Text("\nFlags", style="bold"))
     grid = Grid.grid(padding=(0, 2, 0, 0))
-    for flag in section.flags[:MOST]:
-        where = f"{flag.method}, {flag.task}" if flag.task else flag.method
-        grid.add_row(Text(flag.kind, style=STYLES.get(flag.kind, "yellow")), Text(where), Text(flag.text))
+    for doubt in found[:MOST]:
+        grid.add_row(Text(doubt.kind, style=STYLES.get(doubt.kind, "yellow")), *map(Text, doubt[1:]))
     console.print(grid)
-    if len(section.flags) > MOST:
-        console.print(Text(f"and {len(section.flags) - MOST} more, on the page", style="dim"))
+    if len(found) > MOST:
+        console.print(Text(f"and {len(found) - MOST} more, on the page", style="dim"))

@@ -13,22 +13,25 @@ from suite.board import Board, Section
 from suite.report import reported
 from suite.report.details import details
 from suite.report.experiment import absences, reproduced, verdicts
-from suite.report.formats import to_csv, to_latex, to_markdown
+from suite.report.formats import markdown_escape, to_csv, to_latex, to_markdown
 from suite.report.page import index_page, table_page
 from suite.report.plot import KINDS, pareto_plot
+from suite.report.samples import Shown, picture
 from suite.report.table import Table, build
 from suite.store import write_atomic
 
 
-def render(board: Board, figures: Mapping[reported.Place, reported.Figure] | None = None) -> dict[str, bytes]:
-    """Every file of the report by name: per backbone .md .tex .csv .html and the two plots, the papers' tables as .md .tex .csv, then
-    index.html, claims.csv and metrics.json. figures: the published ones. The same board gives the same bytes."""
+def render(board: Board, figures: Mapping[reported.Place, reported.Figure] | None = None,
+           shown: Mapping[str, Shown] | None = None) -> dict[str, bytes]:  # fmt: skip
+    """Every file of the report by name: per backbone .md .tex .csv .html, the two plots and its grids of samples, the papers' tables as
+    .md .tex .csv, then index.html, claims.csv and metrics.json. figures: the published ones; shown: the samples by `Section.grid`. The
+    same input gives the same bytes."""
     files: dict[str, bytes] = {}
     for section in board.sections:
-        files |= _backbone(section, board.profile)
+        files |= _backbone(section, board.profile, shown or {})
     tables = paper_tables(board, figures or {})
     files |= papers(board, tables)
-    plots = {name: files[name].decode() for name in files if name.endswith(".svg")}
+    plots = {name: content for name, content in files.items() if name.endswith((".svg", ".png"))}
     files["index.html"] = index_page(board, plots, tables).encode()
     files["claims.csv"] = claims_csv(board).encode()
     files["metrics.json"] = json.dumps(metrics(board), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -53,12 +56,15 @@ def papers(board: Board, tables: Mapping[str, Table]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in files.items()}
 
 
-def _backbone(section: Section, profile: str) -> dict[str, bytes]:
+def _backbone(section: Section, profile: str, shown: Mapping[str, Shown]) -> dict[str, bytes]:
     name, table = section.backbone, build(section, profile)
     tables = [table, *details(section, profile)]
-    texts = {"md": "\n".join(map(to_markdown, tables)), "tex": "\n".join(map(to_latex, tables))}
+    grids = {task: section.grid(task) for task in (column.task for column in section.columns) if section.grid(task) in shown}
+    pictures = [f"![Samples of {markdown_escape(task)}]({grid}.png)\n" for task, grid in grids.items()]
+    texts = {"md": "\n".join([*map(to_markdown, tables), *pictures]), "tex": "\n".join(map(to_latex, tables))}
     texts |= {"csv": to_csv(table), "html": table_page(tables)}
     files = {f"{name}.{ending}": text.encode() for ending, text in texts.items()}
+    files |= {f"{grid}.png": picture(shown[grid]) for grid in grids.values()}
     for kind in KINDS:
         drawn = pareto_plot(section, kind, profile)
         files |= {f"{name}-{kind}.{ending}": content for ending, content in drawn.items()}
@@ -78,10 +84,10 @@ def claims_csv(board: Board) -> str:
     return out.getvalue()
 
 
-def write(board: Board, folder: Path) -> list[Path]:
+def write(board: Board, folder: Path, shown: Mapping[str, Shown] | None = None) -> list[Path]:
     """Write the report; returns its files. Raises UserError where the folder cannot be written or published figures are damaged."""
     paths = []
-    for name, content in render(board, reported.read()).items():
+    for name, content in render(board, reported.read(), shown).items():
         write_atomic(folder / name, content)
         paths.append(folder / name)
     return paths

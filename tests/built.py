@@ -1,0 +1,23 @@
+"""A backbone at its two sizes."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+
+from suite.core import Backbone
+
+Kind = TypeVar("Kind", bound=Backbone)
+
+
+def mini(kind: type[Kind]) -> Kind:
+    """The mini size, randomly initialised, for evaluation."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return kind.build("mini", pretrained=False).eval()
+
+
+def at_paper_size(kind: type[Kind]) -> Kind:
+    """The papers' size, without memory."""
+    return kind.build("paper", pretrained=False, device="meta")
