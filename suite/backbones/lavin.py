@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, LlamaModel
 
-from suite.backbones import common, llama, shipped
+from suite.backbones import llama
 from suite.backbones.clip import CLIP
 from suite.backbones.hub import from_hub
 from suite.backbones.language import Preset
@@ -87,16 +87,16 @@ class LaVIN(LLaMA):
 
     @classmethod
     def begin(cls, preset: str) -> Self:
-        """What its own pre-training begins with: LLaMA's shipped weights and CLIP's tower, map and modality at random.
+        """What its own pre-training begins with: LLaMA's weights and CLIP's tower, map and modality at random.
 
         Raises UserError where the weights of either cannot be had.
         """
-        backbone = cls.build(preset, pretrained=False, vision=False)
         try:
-            tensors = shipped.load(shipped.path_of(f"{LLaMA.name}-{preset}"))
+            language_model = LLaMA.build(preset, vision=False)
         except UserError as error:
             raise UserError(f"{cls.name} is pre-trained on top of {LLaMA.name}: {error}") from None
-        common.take_over(LLaMA.pretrained_state(backbone), tensors, f"{cls.name}/{preset}")
+        backbone = cls.build(preset, pretrained=False, vision=False)
+        backbone.load_pretrained(backbone.pretrained_state() | language_model.pretrained_state())
         return backbone._see(True, "cpu")
 
     def _see(self, pretrained: bool, device: str) -> Self:
