@@ -104,7 +104,7 @@ def test_spans_hide_about_the_given_rate() -> None:
 
 def test_answers_are_asked_for_at_the_read_out(texts: list[str]) -> None:
     own, (_, ids, _) = Telling(), language.chunks(texts[:3], 1)[0]
-    scores, wanted = language.answers(own, ids, ["red", "yes", "two"])
+    scores, wanted = language.answers(own, ids, [stories.Asked("", "", word, "value") for word in ("red", "yes", "two")])
     vocabulary = text.tokenizer().get_vocab()
     assert scores.shape == (3, 5) and wanted.tolist() == [vocabulary[word] for word in ("red", "yes", "two")]
 

@@ -20,6 +20,7 @@ from suite.backbones.hub import from_hub
 from suite.backbones.language import Preset
 from suite.backbones.llama import LLaMA
 from suite.core import Batch, Features, Site, freeze
+from suite.errors import UserError
 from suite.layers import Sequence
 
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14}
@@ -82,11 +83,27 @@ class LaVIN(LLaMA):
     def build(cls, preset: str, pretrained: bool = True, device: str = "cpu", vision: bool = True) -> Self:
         """See LanguageModel."""
         backbone = super().build(preset, pretrained, device, vision=False)
-        if vision:
-            with torch.device(device):
-                backbone.vision = ClassTokens(_clip(preset, pretrained, device), cls.sizes[preset].images)
-            freeze(backbone.vision)
-        return backbone.to(device)
+        return backbone._see(pretrained, device) if vision else backbone
+
+    @classmethod
+    def begin(cls, preset: str) -> Self:
+        """What its own pre-training begins with: LLaMA's weights and CLIP's tower, map and modality at random.
+
+        Raises UserError where the weights of either cannot be had.
+        """
+        try:
+            language_model = LLaMA.build(preset, vision=False)
+        except UserError as error:
+            raise UserError(f"{cls.name} is pre-trained on top of {LLaMA.name}: {error}") from None
+        backbone = cls.build(preset, pretrained=False, vision=False)
+        backbone.load_pretrained(backbone.pretrained_state() | language_model.pretrained_state())
+        return backbone._see(True, "cpu")
+
+    def _see(self, pretrained: bool, device: str) -> Self:
+        with torch.device(device):
+            self.vision = ClassTokens(_clip(self.preset, pretrained, device), self.sizes[self.preset].images)
+        freeze(self.vision)
+        return self.to(device)
 
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds: LLaMA's, `modality.*` and `projection.*`."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 @cache
 def all_of() -> dict[str, Objective]:
     """Backbone -> its objective, in the order in which they can be made."""
+    from suite.objectives.captions import Captions, CaptionsPlan
     from suite.objectives.contrastive import Contrastive, ContrastivePlan
     from suite.objectives.denoising import Denoising, DenoisingPlan
     from suite.objectives.fusion import Fusion, FusionPlan
@@ -24,5 +25,6 @@ def all_of() -> dict[str, Objective]:
         "bert": Language("bert", masked_words, LanguagePlan(steps=2_400, again=1_900, decay=700)),
         "t5": Language("t5", corrupted_spans, LanguagePlan(steps=1_700, again=1_350, decay=500)),
         "llama": Language("llama", next_words, LanguagePlan(steps=1_900, again=1_500, decay=550)),
+        "lavin": Captions("lavin", CaptionsPlan()),
         "stable_diffusion": Denoising("stable_diffusion", DenoisingPlan(steps=4_600, again=3_700, decay=1_300, lr=2e-3, muon_lr=1e-2)),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ class LanguagePlan(Plan):
 Words = Callable[[LanguageModel, np.ndarray, np.ndarray, np.random.Generator, float], tuple[Tensor, Tensor]]
 """(backbone, ids (T, L), lengths (T,), dice, rate of hidden words) -> scores (K, words) and the K words that were to be named."""
 
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Some of several texts: their indices (T,), ids (T, L) and lengths (T,)."""
+
 
 class Language(Objective):
     """words: what a backbone learns from whole texts. Of texts to be answered its head names the answer at the read-out: [CLS] of BERT,
@@ -52,6 +56,7 @@ class Language(Objective):
 
     plan: LanguagePlan
     losses = ("words", "answers")
+    domain: ClassVar[str] = "pretrain-language"
 
     def __init__(self, backbone: str, words: Words, plan: LanguagePlan):
         super().__init__(backbone, plan)
@@ -59,7 +64,7 @@ class Language(Objective):
         self.told = {
             "objective": f"{words.__name__.replace('_', ' ')} of texts about scenes, and answers to questions about them at the read-out",
             "data": f"texts of suite/data/stories.py about scenes (suite/data/world.py version {world.VERSION}), domains "
-                    "pretrain-language/*",
+                    f"{self.domain}/*",
         }  # fmt: skip
 
     def build(self) -> LanguageModel:
@@ -71,37 +76,29 @@ class Language(Objective):
 
     def gradients(self, backbone: LanguageModel, step: int, rank: int) -> Tensor:
         plan, seed = self.plan, self.plan.draw(step, rank)
-        scenes = world.scenes(f"pretrain-language/{plan.seed}/{step}/{rank}", plan.texts, plan.objects(step))
+        scenes = world.scenes(f"{self.domain}/{plan.seed}/{step}/{rank}", plan.texts, plan.objects(step))
         rng, dice, half = random.Random(seed), np.random.default_rng(seed), plan.texts // 2
         wholes = [stories.whole(scenes.objects(i), rng, plan.blind) for i in range(half)]
         open_ones = [stories.asked(scenes.objects(i), rng, plan.blind) for i in range(half, plan.texts)]
-        seen = torch.zeros(2)
-        for kind, texts in enumerate((wholes, [one.text for one in open_ones])):
-            for rows, ids, lengths in chunks(texts, plan.parts):
-                with torch.autocast("cpu", torch.bfloat16):
-                    if kind:
-                        scores, wanted = answers(backbone, ids, [open_ones[i].answer for i in rows])
-                    else:
-                        scores, wanted = self.words(backbone, ids, lengths, dice, plan.hide)
-                    loss = F.cross_entropy(scores, wanted) * (len(rows) / len(texts))
-                loss.backward()
-                seen[kind] += loss.detach()
-        return seen
+        return torch.stack([
+            learn(wholes, plan.parts, lambda _, ids, lengths: self.words(backbone, ids, lengths, dice, plan.hide)),
+            learn([one.text for one in open_ones], plan.parts, lambda rows, ids, _: answers(backbone, ids, [open_ones[i] for i in rows])),
+        ])  # fmt: skip
 
     def scores(self, backbone: LanguageModel, count: int = 4_000) -> dict[str, float]:
         """Percent right on held-out scenes of 1 to 3 objects: answers given the description, of each kind and of all; the same answers
         without it, which is what the question alone gives away; and words of whole texts, as in pre-training."""
-        scenes, rng = world.scenes("pretrain-language/held-out", count, (1, 3)), random.Random(0)
+        scenes, rng = world.scenes(f"{self.domain}/held-out", count, (1, 3)), random.Random(0)
         asked = [stories.asked(scenes.objects(i), rng) for i in range(count)]
         wholes = [stories.whole(scenes.objects(i), rng) for i in range(count)]
-        kinds, dice = np.array([one.kind for one in asked]), np.random.default_rng(0)
+        dice = np.random.default_rng(0)
         backbone.eval()
         with torch.inference_mode():
             right = answered(backbone, asked)
             blind = answered(backbone, [one._replace(description="") for one in asked])
             named = [self.words(backbone, ids, lengths, dice, self.plan.hide) for _, ids, lengths in chunks(wholes, -(-count // 100))]
-        found = {f"answers, {kind}": right[kinds == kind].mean() for kind in ("value", "count", "verdict")}
-        found |= {"answers": right.mean(), "answers without description": blind.mean(),
+        found = by_kind("answers", asked, right)
+        found |= {"answers without description": blind.mean(),
                   "words": torch.cat([scores.argmax(1) == wanted for scores, wanted in named]).double().mean()}  # fmt: skip
         return {name: round(100 * float(score), 2) for name, score in found.items()}
 
@@ -109,8 +106,23 @@ class Language(Objective):
         return {"texts": self.plan.steps * self.plan.ranks * self.plan.texts}
 
 
-def chunks(texts: list[str], count: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The texts in `count` parts of like length: their indices, ids (T, longest) and lengths (T,)."""
+def learn(texts: list[str], count: int, named: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
+    """Accumulate the gradients of what is to be named of texts, in `count` chunks; the mean loss, ().
+
+    named: what is in a Chunk -> scores (K, words) and the K words.
+    """
+    seen = torch.zeros(())
+    for chunk in chunks(texts, count):
+        with torch.autocast("cpu", torch.bfloat16):
+            scores, wanted = named(*chunk)
+            loss = F.cross_entropy(scores, wanted) * (len(chunk[0]) / len(texts))
+        loss.backward()
+        seen += loss.detach()
+    return seen
+
+
+def chunks(texts: list[str], count: int) -> list[Chunk]:
+    """The texts in `count` parts of like length, each cut to its longest."""
     ids, lengths = text.tokenize(texts, limit=LIMIT)
     parts = np.array_split(np.argsort(lengths, kind="stable"), count)
     return [(rows, ids[rows, : lengths[rows].max()], lengths[rows]) for rows in parts]
@@ -122,19 +134,31 @@ def head(backbone: LanguageModel) -> nn.Module:
     return found
 
 
-def answers(backbone: LanguageModel, ids: np.ndarray, words: list[str]) -> tuple[Tensor, Tensor]:
+def whole_texts(ids: np.ndarray, images: Tensor | None = None) -> Batch:
+    """Texts (T, L) without anything hidden; images: of the picture of each, as `Backbone.prefix` gives them."""
+    found = torch.from_numpy(ids)
+    return Batch(found, found != text.PAD, None, image_tokens=images)
+
+
+def answers(backbone: LanguageModel, ids: np.ndarray, asked: list[stories.Asked], images: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scores at the read-out of each text, and the answers."""
-    vocabulary, found = text.tokenizer().get_vocab(), torch.from_numpy(ids)
-    return head(backbone)(backbone(Batch(found, found != text.PAD, None)).pooled), torch.tensor([vocabulary[word] for word in words])
+    vocabulary = text.tokenizer().get_vocab()
+    return head(backbone)(backbone(whole_texts(ids, images)).pooled), torch.tensor([vocabulary[one.answer] for one in asked])
 
 
-def answered(backbone: LanguageModel, asked: list[stories.Asked]) -> np.ndarray:
+def answered(backbone: LanguageModel, asked: list[stories.Asked], images: Tensor | None = None) -> np.ndarray:
     """Which answers the backbone names right: (T,) bool."""
     right = np.zeros(len(asked), bool)
     for rows, ids, _ in chunks([one.text for one in asked], -(-len(asked) // 100)):
-        scores, wanted = answers(backbone, ids, [asked[i].answer for i in rows])
+        scores, wanted = answers(backbone, ids, [asked[i] for i in rows], None if images is None else images[rows])
         right[rows] = (scores.argmax(1) == wanted).numpy()
     return right
+
+
+def by_kind(name: str, asked: list[stories.Asked], right: np.ndarray) -> dict[str, float]:
+    """Share of right answers, of each kind and of all."""
+    kinds = np.array([one.kind for one in asked])
+    return {f"{name}, {kind}": right[kinds == kind].mean() for kind in ("value", "count", "verdict")} | {name: right.mean()}
 
 
 def masked_words(backbone: LanguageModel, ids: np.ndarray, lengths: np.ndarray, dice: np.random.Generator, rate: float
@@ -149,11 +173,16 @@ def masked_words(backbone: LanguageModel, ids: np.ndarray, lengths: np.ndarray, 
 
 def next_words(backbone: LanguageModel, ids: np.ndarray, lengths: np.ndarray, dice: np.random.Generator, rate: float
                ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """LLaMA's: every word but the first, [SEP] too."""
-    found = torch.from_numpy(ids)
-    there = found != text.PAD
-    tokens = backbone(Batch(found, there, None)).tokens[:, :-1]
-    return head(backbone)(tokens[there[:, 1:]]), found[:, 1:][there[:, 1:]]
+    """LLaMA's; see `following`."""
+    return following(backbone, ids)
+
+
+def following(backbone: LanguageModel, ids: np.ndarray, images: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Every word but the first, [SEP] too, behind whatever stands in front of the text."""
+    whole = whole_texts(ids, images)
+    wanted, there = whole.input_ids[:, 1:], whole.text_mask[:, 1:]
+    tokens = backbone(whole).tokens[:, -ids.shape[1] : -1]
+    return head(backbone)(tokens[there]), wanted[there]
 
 
 def corrupted_spans(backbone: LanguageModel, ids: np.ndarray, lengths: np.ndarray, dice: np.random.Generator, rate: float
