@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from suite.prefix import Stored
 
-FUSION, LANGUAGE = ("vilt", "meter"), ("bert", "t5", "llama")
-"""Which backbones run which task follows the papers: APT and DAS have the fusion models, DVP the language models."""
+FUSION, LANGUAGE = ("vilt", "meter"), ("bert", "t5")
+"""Which backbones run which task follows the papers: APT and DAS have the fusion models, DVP the language models. LLaMA has ScienceQA's
+analogue by default and, for time, the others' tasks with the group `real` only."""
 
 SEARCH_PARTS = ("search-train", "search-reward")
 """Train in two, without a common picture, for methods that search: four fifths of the rows to train on, one fifth for rewards."""

@@ -10,7 +10,7 @@ from suite.tasks.vqa import Vqa
 
 def _world() -> Vqa:
     sizes = {"train": 1200, "validation": 600, "test": 1200}
-    return Vqa(WorldVe("world-ve", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE)
+    return Vqa(WorldVe("world-ve", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE, also=("llama",))
 
 
 TASKS = {"world-ve": _world}

@@ -21,7 +21,7 @@ class Gqa(ByKind, Vqa):
 
 def _world() -> Gqa:
     sizes = {"train": 1000, "validation": 500, "test": 1000}
-    return Gqa(WorldGqa("world-gqa", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE)
+    return Gqa(WorldGqa("world-gqa", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE, also=("llama",))
 
 
 TASKS = {"world-gqa": _world}

@@ -41,13 +41,14 @@ class Vqa(Classification):
 
 def _world() -> Vqa:
     sizes = {"train": 1000, "validation": 500, "test": 1000}
-    return Vqa(WorldVqa("world-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=(*FUSION, *LANGUAGE))
+    return Vqa(WorldVqa("world-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=(*FUSION, *LANGUAGE),
+               also=("llama",))
 
 
 def _easy() -> Vqa:
     sizes = {"train": 250, "validation": 500, "test": 2000}
     return Vqa(EasyVqa("easy-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=("vilt",),
-               also=("meter", *LANGUAGE, "minilm"))
+               also=("meter", *LANGUAGE, "llama", "minilm"))
 
 
 TASKS = {"world-vqa": _world, "easy-vqa": _easy}
