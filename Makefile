@@ -41,8 +41,9 @@ endif
 pretrain: setup
 	@petlbench pretrain $(BACKBONE) && dvc commit --force pretrain@$(BACKBONE)
 
-# Puts the tables and the plot of the last report into README.md and docs/.
+# Puts ViLT's table and plot of the last report into README.md, all others, and the papers' tables, into docs/boards.md.
 readme:
 	@mkdir -p docs && cp reports/vilt-macs.png docs/pareto.png
-	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while (("cat reports/vilt.md reports/meter.md" | getline line) > 0) print line}' \
+	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while (("cat reports/vilt.md" | getline line) > 0) print line}' \
 		README.md > README.md.new && mv README.md.new README.md
+	@for part in $$(ls reports/*.md | grep -v vilt.md); do cat $$part; echo; done > docs/boards.md

@@ -172,6 +172,7 @@ DVP_MAIN = Experiment(
                  for name, published in (("bert", "BERT-base"), ("t5", "T5-base"), ("llama", "LLaMA-7B"))),
     measures=(
         Measure(task="world-vqa", dataset="VQA2.0"), Measure(task="world-gqa", dataset="GQA"), Measure(task="world-ve", dataset="SNLI-VE"),
+        Measure(task="world-science", dataset="ScienceQA"),
     ),
     also=(("DVP", "abstract"),), note="The rows are petlbench's: DVP's own could not be read. ",
     unpublished=f"no published table was found: {_BODY}",
