@@ -46,4 +46,5 @@ readme:
 	@mkdir -p docs && cp reports/vilt-macs.png docs/pareto.png
 	@awk '/<!-- \/board -->/ {hide = 0} !hide {print} /<!-- board -->/ {hide = 1; while (("cat reports/vilt.md" | getline line) > 0) print line}' \
 		README.md > README.md.new && mv README.md.new README.md
-	@for part in $$(ls reports/*.md | grep -v vilt.md); do cat $$part; echo; done > docs/boards.md
+	@for part in $$(ls reports/*.md | grep -v '/vilt\.md$$'); do cat $$part; echo; done > docs/boards.md
+	@cp reports/*-samples.png docs/ 2> /dev/null || true

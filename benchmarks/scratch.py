@@ -1,4 +1,4 @@
-"""The same architecture from random weights, fully tuned and under LoRA: what pre-training is compared with (transfer.py, twins.py)."""
+"""The same architecture from random weights, fully tuned and under a light method: what pre-training is compared with (transfer.py, twins.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from baselines.full import Full
 from baselines.lora import Lora
+from methods.dvp import DVPAdapter
 from suite.core import Backbone, Plan
 
 
@@ -35,6 +36,18 @@ class ScratchLora(Lora):
 
     name: ClassVar[str] = "scratch_lora"
     title: ClassVar[str] = "LoRA, on random weights"
+
+    def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
+        draw_afresh(backbone)
+        super().attach(backbone, plan)
+
+
+@dataclass
+class ScratchDVP(DVPAdapter):
+    """As ScratchLora, for language models that see pictures by visual prompts alone."""
+
+    name: ClassVar[str] = "scratch_dvp_adapter"
+    title: ClassVar[str] = "DVP, adapters, on random weights"
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         draw_afresh(backbone)

@@ -23,7 +23,7 @@ def derive(purpose: str, *numbers: int) -> int:
 
 
 class Trainee(nn.Module):
-    """Backbone, method and head as one module: what the optimiser and mmengine's Runner see. stored: None computes everything."""
+    """Backbone, method and head as one module: what the optimiser and mmengine's Runner see. stored: None computes all."""
 
     def __init__(self, backbone: Backbone, head: nn.Module, task: Task, method: Method):
         super().__init__()
@@ -61,9 +61,10 @@ class Trainee(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def signature(self) -> str:
-        """sha256 over the sorted names and shapes of the trained parameters, head excluded."""
+        """sha256 over the sorted names and shapes of the trained parameters, head excluded, and a read-out that is not the usual one."""
         shapes = sorted((name, list(p.shape)) for name, p in self.trained().items() if not name.startswith("head."))
-        return hashlib.sha256(repr(shapes).encode()).hexdigest()
+        readout = "" if self.method.readout == "task" else self.method.readout
+        return hashlib.sha256(f"{shapes}{readout}".encode()).hexdigest()
 
 
 def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, plan: Plan | None,

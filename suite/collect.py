@@ -73,8 +73,10 @@ def samples(board: Board, records: Iterable[Record], examples: Mapping[str, Exam
 
 def _chosen(methods: Sequence[tuple[str, Examples]], where: str) -> Examples:
     titles, kept = zip(*methods, strict=True)
-    if any(not np.array_equal(k[name], kept[0][name]) for k in kept for name in ("prompts", "cluster")):
-        raise UserError(f"{where}: methods were asked for different pictures; run it again")
+    others = (i for i, k in enumerate(kept) if any(not np.array_equal(k[name], kept[0][name]) for name in ("prompts", "cluster")))
+    if at := next(others, 0):
+        files = " and ".join(f"the records of {title}" for title in (titles[0], titles[at]))
+        raise UserError(f"{where}: {files} hold samples of different prompts; remove those that are out of date from results/runs")
     rows = np.sort(np.unique(kept[0]["cluster"], return_index=True)[1])[:SHOWN]
     shown = {name: kept[0][name][rows] for name in ("prompts", "learned")}
     return shown | {"titles": np.array(titles), "samples": np.stack([k["samples"][rows] for k in kept])}

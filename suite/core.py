@@ -37,10 +37,7 @@ class Site:
     length: int = 0
 
     def attach(self, position: str, module: nn.Module) -> nn.Module:
-        """Put `module` at a position of this site (positions: suite/layers.py) and register its parameters.
-
-        Raises ValueError where the site has no such position.
-        """
+        """Put `module` at a position of this site (suite/layers.py) and register its parameters. Raises ValueError for another position."""
         self.target.tap(position, module)
         key = f"{self.name}/{position}/{len(self.backbone.attached)}".replace(".", "/")
         self.backbone.attached[key] = module
@@ -78,13 +75,12 @@ class Prefix:
     """The part of a backbone that no site can change, so that its result may be stored and shared.
 
     parameters: what it reads; with any of them trained it must not be used. images: (I, 3, H, W) -> (I, M, D), texts: (ids, mask)
-    (B, N) -> (B, N, D), rows independent of each other. tokenize: texts -> ids (N, L), lengths. None: no such part, the suite's tokenizer.
+    (B, N) -> (B, N, D), rows independent of each other; None where there is no such part.
     """
 
     parameters: list[nn.Parameter]
     images: Callable[[Tensor], Tensor] | None = None
     texts: Callable[[Tensor, Tensor], Tensor] | None = None
-    tokenize: Callable[[list[str]], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Backbone(nn.Module):
@@ -97,6 +93,7 @@ class Backbone(nn.Module):
     name: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
     blind: ClassVar[bool] = False  # a language model, which sees nothing but by visual prompts
+    tokenize: ClassVar[Callable[[list[str]], tuple[np.ndarray, np.ndarray]] | None] = None  # None: suite.data.text.tokenize
 
     def __init__(self, model: nn.Module, preset: str):
         super().__init__()
@@ -262,8 +259,7 @@ class Task(Protocol):
         """The task's head for this backbone, freshly initialised. readout: see Method."""
 
     def batches(self, split: str, seed: int, epoch: int = 0, shuffle: bool = False, stored: Any = None) -> Iterator[Any]:
-        """Batches of a split in an order that depends on (seed, epoch) only. stored: a suite.prefix.Stored, whose results take the place
-        of pictures and texts."""
+        """Batches of a split in an order of (seed, epoch) alone. stored: a suite.prefix.Stored, read in place of them."""
 
     def loss(self, backbone: Backbone, head: nn.Module, batch: Any) -> Tensor:
         """Scalar training loss of one batch."""
@@ -276,6 +272,9 @@ class Task(Protocol):
 
     def percent(self, backbone: Backbone, head: nn.Module, batch: Any) -> float:
         """Percent right of one batch, for rewards."""
+
+    def kept(self, split: str, outputs: list[Tensor]) -> dict[str, np.ndarray]:
+        """What people want to look at beside the scores, by example, from what `score` is given."""
 
     def floors(self) -> dict[str, float]:
         """Metric of answering the majority, and of a model that does not see the image (`majority`, `blind`)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,9 +10,6 @@ from suite.record import Record
 from suite.stats import Noise, Runs, difference
 
 HEAD, BLIND = "head", "blind"
-NOTHING = hashlib.sha256(b"[]").hexdigest()
-"""`suite.assemble.Trainee.signature` where the head alone is trained. Such methods differ in the head and in how it reads the backbone,
-which no signature covers, so that one does not tell them apart: zero-shot and linear probe."""
 
 
 def find_flags(
@@ -68,10 +64,10 @@ def _low(method: str, column: Column, runs: Mapping[tuple[str, str], Runs]) -> I
 
 
 def _duplicates(records: Mapping[tuple[str, str, int], Record]) -> Iterator[Flag]:
-    """Methods that train the very same parameters besides the head are probably one method under two names."""
+    """Methods that train the very same parameters besides the head, and read the backbone out alike, are probably one."""
     owners: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for (method, task, _), record in records.items():
-        if record.signature not in (None, NOTHING) and record.status == "ok":
+        if record.signature and record.status == "ok":
             owners[task, record.signature].add(method)
     for names in sorted({tuple(sorted(names)) for names in owners.values() if len(names) > 1}):
         yield Flag(kind="duplicate", method=names[0], text=f"trains the same parameters as {', '.join(names[1:])}")

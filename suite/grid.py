@@ -104,7 +104,7 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     """All cells of the grid in a fixed order, those that make no sense or lack data included, with the reason.
 
     files: method files beside the installed ones. Raises UserError for unknown names and, where weights and data are shipped
-    (mini, smoke), for damaged ones; in the paper profile such a cell is `missing`.
+    (mini, smoke), for damaged ones; in the paper profile, and of a backbone that only optional tasks have, such a cell is `missing`.
     """
     from suite import backbones, tasks
 
@@ -116,10 +116,10 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     data: dict[str, _Data] = {}
     found: list[Job] = []
     for backbone in chosen("backbone", settings.backbones, backbones.names()):
-        place = None
+        place, shipped_one = None, any(backbone in task.backbones for task in wanted_tasks)
         for task in wanted_tasks:
             if backbone in task.backbones or backbone in task.also and (settings.tasks != "all" or _wanted("real", settings)):
-                place = place or _Place(settings, backbone)
+                place = place or _Place(settings, backbone, settings.profile != "paper" and shipped_one)
                 part = data[task.name] = data.get(task.name) or _Data(settings, task)
                 for name in names:
                     found += _seeds(settings, catalogue, name, place, part, files)
@@ -131,9 +131,9 @@ def _wanted(group: str, settings: Settings) -> bool:
 
 
 class _Place:
-    """A backbone of the grid: built once, for its hash and for `not_applicable`. lack: why it cannot be had."""
+    """A backbone of the grid: built once, for its hash and for `not_applicable`. lack: why it cannot be had, unless it has to be there."""
 
-    def __init__(self, settings: Settings, name: str):
+    def __init__(self, settings: Settings, name: str, needed: bool):
         from suite import backbones
         from suite.core import seed_everything
 
@@ -144,7 +144,7 @@ class _Place:
         try:
             self.built = kind.build(settings.preset)
         except UserError as error:
-            if settings.profile != "paper":
+            if needed:
                 raise
             self.lack, self.built = str(error), kind.build(settings.preset, pretrained=False)
         self.hash = weights_hash(self.built) if self.lack is None else "missing"

@@ -1,6 +1,7 @@
 """What the frozen part of a backbone makes of a task's pictures and texts: computed once, shared by methods, seeds and workers.
 
-Stored as .npy files under the hash of what they depend on, mapped into memory. To lose them costs time, nothing else.
+Stored as .npy files under the hash of what they depend on, mapped into memory; to lose them costs time, nothing else. Where a backbone
+has a tokenizer of its own, it cuts the texts here too.
 """
 
 from __future__ import annotations
@@ -27,32 +28,37 @@ FOLDER = Path(".cache/prefix")
 CHUNK = 128
 """Pictures or texts of a forward."""
 
+Tokenize = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
+"""As suite.data.text.tokenize."""
+
 
 class Stored:
     """The splits of a task with the results of one backbone's prefix; see `of`."""
 
-    def __init__(self, prefix: Prefix, backbone_hash: str):
-        self.prefix, self.hash = prefix, backbone_hash
+    def __init__(self, prefix: Prefix, tokenize: Tokenize | None, backbone_hash: str):
+        self.prefix, self.tokenize, self.hash = prefix, tokenize, backbone_hash
         self._splits: dict[tuple[str, str], Split] = {}
 
     @classmethod
     def of(cls, backbone: Backbone) -> Stored | None:
-        """None where the backbone has no prefix, or trains a part of it."""
+        """None where the backbone has no prefix, or trains a part of it, and no tokenizer of its own."""
         prefix = backbone.prefix()
         if prefix is None or any(p.requires_grad for p in prefix.parameters):
-            return None
+            if backbone.tokenize is None:
+                return None
+            prefix = Prefix([])
         total = hashlib.sha256(f"{source_hash(Path(inspect.getfile(type(backbone))))} {torch.__version__}".encode())
         for parameter in prefix.parameters:
             total.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-        return cls(prefix, total.hexdigest())
+        return cls(prefix, backbone.tokenize, total.hexdigest())
 
     def split(self, task: BaseTask, name: str) -> Split:
         """The split with `image_tokens` and `text_tokens`, of texts as the backbone's own tokenizer cuts them."""
         key = task.name, name
         if key not in self._splits:
             data = task.split(name)
-            if self.prefix.tokenize:
-                data = dataclasses.replace(data, tokens=torch.from_numpy(self.prefix.tokenize(data.texts)[0]))
+            if self.tokenize:
+                data = dataclasses.replace(data, tokens=torch.from_numpy(self.tokenize(data.texts)[0]))
             if self.prefix.images:
                 data = dataclasses.replace(data, image_tokens=self._table(data.images, lambda part: self.prefix.images(normalise(part))))
             if self.prefix.texts:

@@ -76,7 +76,7 @@ def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     if evaluate == "test":
         outputs = outputs_on(model, "test")
         metrics, correct, clusters = task.score("test", outputs)
-        kept = task.kept("test", outputs) if hasattr(task, "kept") else {}
+        kept = task.kept("test", outputs)
     return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics),
                    {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": noted}, seconds, kept)
 

@@ -37,7 +37,7 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
         provenance=_provenance(task, perf_counter() - start, result.search_seconds),
     )  # fmt: skip
     correct, clusters = np.asarray(result.correct, bool), np.asarray(result.clusters, str)
-    return record, {"correct": correct, "cluster": clusters, "ids": np.arange(len(correct))} | result.kept
+    return record, result.kept | {"correct": correct, "cluster": clusters, "ids": np.arange(len(correct))}
 
 
 def cost(task: CostTask) -> Cost:

@@ -132,3 +132,22 @@ def test_scores_of_a_model_that_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contrastive.recall(knows, 120) == 100
     monkeypatch.setattr(contrastive, "features", lambda _, texts: torch.eye(len(texts)).roll(1, 0))
     assert contrastive.recall(knows, 120) < 10
+
+
+@torch.no_grad()
+def test_unit_streams_change_the_scale_and_nothing_else() -> None:
+    own = clip.CLIP.build("mini", pretrained=False).eval()
+    scenes = world.scenes("test-settle", 16, (1, 3))
+    shown, texts = contrastive.pixels(scenes), contrastive.captions(scenes, 1, seed=0).texts
+
+    def computed() -> list[torch.Tensor]:
+        return [own.image_features(shown), contrastive.features(own, texts)]
+
+    before, scale = computed(), own.image_states(shown).square().mean().sqrt().item()
+    assert abs(scale - 1) > 0.1
+    contrastive.unit_streams(own, shown, texts)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(before, computed()))
+    assert own.image_states(shown).square().mean().sqrt().item() == pytest.approx(1, abs=1e-3)
+    scaled = {name: p.clone() for name, p in own.named_parameters()}
+    contrastive.unit_streams(own, shown, texts)
+    assert all(torch.allclose(p, scaled[name], rtol=1e-3) for name, p in own.named_parameters())

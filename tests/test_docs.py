@@ -143,12 +143,14 @@ def test_the_example_task_gives_batches() -> None:
 def test_make_readme_pastes_the_table_and_copies_the_plot(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports/vilt-macs.png").write_bytes(b"plot")
+    for name, content in (("vilt-macs.png", "plot"), ("sd-samples.png", "grid"), ("meter.md", "### three\n"), ("apt-main.md", "### four\n")):
+        (tmp_path / "reports" / name).write_text(content)
     for table in ("### one\n\n| a |\n", "### two\n\n| \\& b |\n"):
         (tmp_path / "reports/vilt.md").write_text(table)
         subprocess.run(["make", "-s", "-f", ROOT / "Makefile", "readme"], cwd=tmp_path, check=True)
         assert (tmp_path / "README.md").read_text() == README.replace(BOARD, f"\n{table}")
-    assert (tmp_path / "docs/pareto.png").read_bytes() == b"plot"
+    assert (tmp_path / "docs/pareto.png").read_text() == "plot" and (tmp_path / "docs/sd-samples.png").read_text() == "grid"
+    assert (tmp_path / "docs/boards.md").read_text() == "### four\n\n### three\n\n"
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason="no results are accepted yet")

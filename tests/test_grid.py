@@ -295,3 +295,19 @@ def test_costs_of_the_grid_one_for_each_plan(monkeypatch: pytest.MonkeyPatch) ->
     assert [(task.job.cell.method, task.plan) for task in found] == [("das", {"skipped": [1]}), ("das", {"skipped": [2]}), ("lora", None)]
     records["das-1"] = jobs[1].record("failed", reason="no")
     assert len(grid.cost_tasks(jobs, records, Settings())) == 2
+
+
+def test_a_backbone_of_optional_tasks_that_cannot_be_had_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PETLBENCH_MIRROR", str(tmp_path))
+    monkeypatch.setattr("suite.backbones.minilm.PACKAGE", "no_such_package")
+    monkeypatch.setattr("suite.backbones.minilm.cached_file", offline)
+    asked = Settings(backbones=["minilm"], tasks=["easy-vqa"], methods=["dvp", "lora"], seeds=[0])
+    found = {job.cell.method: job.refusal for job in grid.cells(asked)}
+    assert found["lora"][0] == "n/a" and found["dvp"][0] == "missing" and "petlbench[minilm]" in found["dvp"][1]
+    with pytest.raises(UserError, match="weight file vilt-mini"):
+        monkeypatch.setattr("suite.backbones.shipped.FOLDER", tmp_path)
+        grid.cells(Settings(backbones=["vilt"], tasks=["easy-vqa"], methods=["lora"], seeds=[0]))
+
+
+def offline(*what: str) -> str:
+    raise OSError("no network")

@@ -101,3 +101,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(UserError, match=rf"{NAME}\.npz is damaged; `petlbench collect` writes it anew"):
         samples.read(tmp_path)
+
+
+def test_a_file_of_other_arrays_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / f"{NAME}.npz", prompts=np.array(["a"]))
+    with pytest.raises(UserError, match=rf"{NAME}\.npz is damaged"):
+        samples.read(tmp_path)
+    with open(tmp_path / f"{NAME}.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UserError, match=rf"{NAME}\.npz is damaged"):
+        samples.read(tmp_path)

@@ -124,7 +124,8 @@ class CLIP(common.Pretrained):
 
     def sites(self, *kinds: Kind) -> list[Site]:
         found = [site for s, tower in self._towers().items() for site in self.stack(
-            s, self.sequences[s], self.layers[s], f"{STREAMS[s]}.encoder.layers", tower.config.hidden_size, "before", self.lengths[s], f"{s}.")]
+            s, self.sequences[s], self.layers[s], f"{STREAMS[s]}.encoder.layers", tower.config.hidden_size, "before", self.lengths[s],
+            f"{s}.")]  # fmt: skip
         return [site for site in found if site.kind in kinds]
 
     def always_trained(self) -> list[nn.Parameter]:

@@ -191,8 +191,9 @@ class METER(common.Pretrained):
         return PRESETS[self.preset].papers
 
     def sites(self, *kinds: Kind) -> list[Site]:
-        found = [site for s in STREAMS for site in self.stack(s, self.sequences[s], self.layers[s], f"cross_modal_{s}_layers",
-                                                              self.model.fusion.hidden_size, "after", self.lengths[s], f"{s}.")]  # fmt: skip
+        found = [site for s in STREAMS for site in self.stack(
+            s, self.sequences[s], self.layers[s], f"cross_modal_{s}_layers", self.model.fusion.hidden_size, "after", self.lengths[s],
+            f"{s}.")]  # fmt: skip
         found.sort(key=lambda site: (site.kind != "sequence", site.depth))  # the streams' layers take turns
         return [site for site in found if site.kind in kinds]
 

