@@ -95,7 +95,7 @@ def unit_streams(backbone: Backbone, pictures: Tensor, texts: list[str]) -> None
     but for the norms' epsilon.
 
     Every layer begins with a norm and so does the projection, so training leaves the scale where it drifts (here 23 in the image tower),
-    and what methods add to the stream, or take from it as visual tokens, would be of another order than in published weights.
+    and what methods add to the stream, or take from it as visual tokens, would be of another order than what it meets.
     """
     for stream, (tower, last, entrance) in STREAMS.items():
         found: list[Tensor] = []
