@@ -101,7 +101,7 @@ def _reproduction(experiment: Experiment, findings: Mapping[str, Findings]) -> R
     for place in experiment.places:
         found = _narrowed(experiment, place, findings.get(place.backbone))
         if found is None:
-            absent[place.backbone] = f"this grid has no cells of {experiment.subject} there ({', '.join(experiment.tasks)})"
+            absent[place.backbone] = f"this grid has no cells of {experiment.subject} there ({', '.join(experiment.of(place))})"
         else:
             there.append(found)
     return Reproduction(experiment=experiment, sections=there, absent=absent, claims=_claims(there))
@@ -117,10 +117,11 @@ def _claims(sections: Sequence[Section]) -> list[Claim]:
 
 
 def _narrowed(experiment: Experiment, place: Place, findings: Findings | None) -> Section | None:
-    if findings is None or not any((experiment.subject, task) in findings.seeds for task in experiment.tasks):
+    tasks = experiment.of(place)
+    if findings is None or not any((experiment.subject, task) in findings.seeds for task in tasks):
         return None
     methods = [line.method for line in place.lines if line.method in findings.methods]
-    return section(findings, methods, experiment.tasks).model_copy(update={"flags": []})  # they stand on the leaderboard
+    return section(findings, methods, tasks).model_copy(update={"flags": []})  # they stand on the leaderboard
 
 
 def _origin(records: Sequence[Record]) -> dict[str, object]:

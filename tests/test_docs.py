@@ -143,7 +143,8 @@ def test_the_example_task_gives_batches() -> None:
 def test_make_readme_pastes_the_table_and_copies_the_plot(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "reports").mkdir()
-    for name, content in (("vilt-macs.png", "plot"), ("sd-samples.png", "grid"), ("meter.md", "### three\n"), ("apt-main.md", "### four\n")):
+    written = {"vilt-macs.png": "plot", "sd-samples.png": "grid", "meter.md": "### three\n", "apt-main.md": "### four\n"}
+    for name, content in written.items():
         (tmp_path / "reports" / name).write_text(content)
     for table in ("### one\n\n| a |\n", "### two\n\n| \\& b |\n"):
         (tmp_path / "reports/vilt.md").write_text(table)

@@ -200,7 +200,8 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path, monkeypatch
     state = {key: tensor.clone() for key, tensor in full.state_dict().items() if "layer.1.output.dense.weight" not in key}
     full.save_pretrained(tmp_path / "bert-base-uncased", state_dict=state)
     monkeypatch.setenv("PETLBENCH_MIRROR", str(tmp_path))
-    with pytest.raises(UserError, match=r"weights do not fit BertForMaskedLM in checkpoint bert-base-uncased: 1 missing: bert\.encoder\.layer\.1\.output\.dense\.weight"):
+    said = r"weights do not fit BertForMaskedLM in checkpoint bert-base-uncased: 1 missing: bert\.encoder\.layer\.1\.output\.dense\.weight"
+    with pytest.raises(UserError, match=said):
         backbones.load("bert").build("paper")
 
 

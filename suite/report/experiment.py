@@ -129,7 +129,9 @@ class _Part:
         return len(self.experiment.tasks) > 1
 
     def _measure(self, row: Row, measure: Measure) -> Entry:
-        """The headline with its test, or a further metric without one."""
+        """The headline with its test, or a further metric without one; a dash where the backbone does not have the task."""
+        if measure.task not in self.experiment.of(self.place):
+            return Entry(NONE)
         found = row.cells.get(measure.task)
         headline = next(c.metric for c in self.section.columns if c.task == measure.task)
         if found is None or found.mean is None or measure.metric in (None, headline):
