@@ -25,3 +25,7 @@ class BitFit(Method):
     def trainable(self, backbone: Backbone) -> list[nn.Parameter]:
         always = {id(p) for p in backbone.always_trained()}
         return [p for name, p in backbone.model.named_parameters() if name.endswith("bias") and id(p) not in always]
+
+    def not_applicable(self, backbone: Backbone, task: str) -> str | None:
+        reason = super().not_applicable(backbone, task)
+        return reason or (None if self.trainable(backbone) else "the backbone has no biases of its own")

@@ -12,6 +12,7 @@ import torch
 from languages import assert_close, stir
 from torch import Tensor
 
+from baselines.bitfit import BitFit
 from baselines.lavin import Lavin
 from methods.das import DAS
 from suite import backbones
@@ -181,3 +182,7 @@ def test_the_search_of_lavin_warms_up_for_half_its_epochs() -> None:
 def test_routers_need_the_modality_token() -> None:
     for name in ("bert", "llama", "vilt"):
         assert "routes" in Lavin().not_applicable(backbones.load(name).build("mini", pretrained=False, device="meta"), "world-vqa")
+
+
+def test_bitfit_has_nothing_to_train_there() -> None:
+    assert BitFit().not_applicable(assembled(), "world-science") == "the backbone has no biases of its own"
