@@ -23,7 +23,7 @@ METHODS = tuple(sorted(discover().methods))
 PROMPTED = ("dvp", "dvp_adapter", "dvp_first", "dvp_random", "visual_prompt", "visual_prompt_adapter")
 """Methods that show pictures to language models."""
 CLIPS = ("coop", "linear_probe", "vpt", "zero_shot")
-RUN_BY = {"lavin": ("lavin",)} | dict.fromkeys(PROMPTED, ("bert", "t5", "llama")) | dict.fromkeys(CLIPS, ())
+RUN_BY = {"lavin": ("lavin",), "bitfit": ("vilt", "meter")} | dict.fromkeys(PROMPTED, ("bert", "t5", "llama")) | dict.fromkeys(CLIPS, ())
 """What runs not everywhere, and where."""
 SEARCHED = {"das": "skipped", "das_random": "skipped", "dvp": "layer", "dvp_adapter": "layer", "dvp_random": "layer"}
 
