@@ -16,6 +16,7 @@ from suite import backbones, tasks
 from suite.assemble import Trainee, assemble
 from suite.backbones.clip import CLIP
 from suite.core import Method, Task, freeze
+from suite.cost import measure
 from suite.errors import UserError
 from suite.plugins import discover
 
@@ -151,3 +152,9 @@ def test_more_context_than_positions_is_refused() -> None:
     own = attached(CoOp(length=40))
     with pytest.raises(UserError, match="a text of 45 tokens is longer than the 32 positions of clip/mini"):
         own.text_features(torch.tensor([[1, 20, 21, 22, 2]]))
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_every_task_can_be_costed(task: Task) -> None:
+    cost = measure(discover().get("lora")(), "clip", task, preset="mini", latency=False, memory=False)
+    assert cost.extra_macs > 0 and cost.trainable > 0

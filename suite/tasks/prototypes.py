@@ -66,8 +66,8 @@ class FewShot(Classification):
         """(B, C)."""
         return head(backbone, backbone(batch))
 
-    def among(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The logits (B, C) of rows with these labels, NO_CHOICE for classes that are none there."""
+    def among(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """The logits (B, C) of rows with these labels (None: not known), NO_CHOICE for classes that are none there."""
         return logits
 
     def loss(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
@@ -96,7 +96,9 @@ class BaseToNew(FewShot):
 
     metric: ClassVar[str] = "h_mean"
 
-    def among(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def among(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        if labels is None:  # a pass that is only costed
+            return logits
         base = torch.tensor(self.reader.base, device=labels.device)
         return logits.masked_fill(base != base[labels][:, None], NO_CHOICE)
 
