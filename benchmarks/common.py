@@ -8,8 +8,12 @@ import os
 import platform
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suite.grid import Job
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -27,23 +31,39 @@ def runs(work: str, items: list[Any], workers: int = os.cpu_count() or 1) -> lis
     return [(outcome.job, outcome.value) for outcome in outcomes]
 
 
-def from_scratch(method: str, backbone: str, names: list[str] | str = "all") -> dict[str, list[float]]:
-    """Test metric by seed for each task, of a method of scratch.py, its learning rate tuned as the board's are."""
-    from suite import grid, tune
-    from suite.settings import load
+def from_scratch(method: str, backbone: str, names: list[str] | str = "all", metric: str | None = None) -> dict[str, list[float]]:
+    """`tested` of a method of scratch.py, its learning rate tuned as the board's are."""
+    from suite import tune
 
-    settings = load(ROOT / "params.yaml", backbones=[backbone], methods=[method], tasks=names)
-    jobs = grid.cells(settings, (str(ROOT / "benchmarks" / "scratch.py"),))
+    jobs = _jobs(method, backbone, names)
     first = {job.cell.task: job for job in jobs}
     tried: dict[str, tune.Tried] = {task: {} for task in first}
     trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(job.trains_backbone) for seed in tune.SEEDS]
     for (job, lr, seed), score in runs("suite.work:tuned", trials):
         tried[job.cell.task].setdefault(f"{lr:g}", {})[str(seed)] = score
-    origin = grid.Origin.here("mini")
-    chosen = [dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs]
-    found: dict[str, list[float]] = {task: [] for task in first}
-    for _, (record, _) in runs("suite.work:cell", [grid.CellTask(job, origin) for job in chosen]):
-        found[record.cell.task].append(record.metrics[record.metric])
+    return _tested([dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs], metric)
+
+
+def tested(method: str, backbone: str, task: str, metric: str) -> list[float]:
+    """A metric by seed on the test split, of cells as the board's."""
+    return _tested(_jobs(method, backbone, [task]), metric)[task]
+
+
+def _jobs(method: str, backbone: str, names: list[str] | str) -> list[Job]:
+    from suite import grid
+    from suite.settings import load
+
+    settings = load(ROOT / "params.yaml", backbones=[backbone], methods=[method], tasks=names)
+    return grid.cells(settings, (str(ROOT / "benchmarks" / "scratch.py"),))
+
+
+def _tested(jobs: list[Job], metric: str | None) -> dict[str, list[float]]:
+    """By task a metric (None: the headline) by seed."""
+    from suite import grid
+
+    origin, found = grid.Origin.here("mini"), defaultdict(list)
+    for _, (record, _) in runs("suite.work:cell", [grid.CellTask(job, origin) for job in jobs]):
+        found[record.cell.task].append(record.metrics[metric or record.metric])
     return found
 
 

@@ -14,8 +14,7 @@ from suite.core import Backbone, Plan
 def draw_afresh(backbone: Backbone) -> None:
     """Replace the pre-trained weights by those of a random start, in place."""
     fresh = type(backbone).build(backbone.preset, pretrained=False, device=str(next(backbone.parameters()).device))
-    backbone.model.load_state_dict(fresh.model.state_dict())
-    backbone.heads.load_state_dict(fresh.heads.state_dict())
+    backbone.load_pretrained(fresh.pretrained_state())
 
 
 @dataclass

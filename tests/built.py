@@ -1,10 +1,11 @@
-"""A backbone at its two sizes."""
+"""A backbone at its two sizes, and when two of its outputs are the same."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from suite.core import Backbone
 
@@ -21,3 +22,7 @@ def mini(kind: type[Kind]) -> Kind:
 def at_paper_size(kind: type[Kind]) -> Kind:
     """The papers' size, without memory."""
     return kind.build("paper", pretrained=False, device="meta")
+
+
+def assert_close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

@@ -46,7 +46,3 @@ def pixels(side: int = 64, images: int = IMAGES) -> Tensor:
 def batch() -> Batch:
     """Pictures, and class prompts, of which there are another number."""
     return Batch(*texts(), pixels())
-
-
-def assert_close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

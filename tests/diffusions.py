@@ -59,10 +59,6 @@ def noisy(count: int = TEXTS) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 12, 16, 16, generator=generator), torch.randint(1000, (count,), generator=generator)
 
 
-def assert_close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-
-
 def shake(module: nn.Module) -> None:
     """Norms, biases and what starts at zero too, so that nothing is left out unseen."""
     for parameter in module.parameters():

@@ -125,7 +125,3 @@ def at_paper_size(kind: type[language.LanguageModel], width: int, tokens: int, s
         features = paper(Batch(ids, ids, torch.empty(2, 3, 224, 224)))
     assert features.pooled.shape == (2, width) and features.tokens.shape == (2, tokens, width)
     return paper
-
-
-def assert_close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

@@ -6,7 +6,7 @@ from functools import partial
 
 import built
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import BertConfig, CLIPVisionConfig, RobertaConfig
 
 from suite.backbones import meter
@@ -37,7 +37,3 @@ def batch(texts: int = TEXTS, images: int | None = None, sides: tuple[int, int] 
     mask = (torch.arange(WORDS) < lengths[:, None]).long()
     ids = torch.randint(5, 300, (texts, WORDS), generator=generator)
     return Batch(ids * mask, mask, torch.randn(images or texts, 3, *sides, generator=generator))
-
-
-def assert_close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

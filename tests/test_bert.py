@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from languages import TEXTS, Prompting, assert_close, assert_sites, at_paper_size, batch, named, tiny_bert
+from built import assert_close
+from languages import TEXTS, Prompting, assert_sites, at_paper_size, batch, named, tiny_bert
 from torch import Tensor, nn
 from transformers import BertForMaskedLM
 

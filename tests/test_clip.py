@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from clips import END, IMAGES, TEXTS, assert_close, at_paper_size, batch, mini, pixels, texts, tiny
+from built import assert_close
+from clips import END, IMAGES, TEXTS, at_paper_size, batch, mini, pixels, texts, tiny
 from torch import Tensor, nn
 
 from suite import backbones

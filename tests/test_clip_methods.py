@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from clips import assert_close, at_paper_size, mini
+from built import assert_close
+from clips import at_paper_size, mini
 from torch import nn
 
 from baselines.coop import CoOp

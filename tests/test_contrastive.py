@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from clips import assert_close, mini
+from built import assert_close
+from clips import mini
 
 from suite import objectives, pretrain
 from suite.backbones import clip

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from meters import assert_close, batch
+from built import assert_close
+from meters import batch
 from peft import LoraConfig
 from torch import nn
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from languages import TEXTS, TINY, Prompting, Vision, assert_close, batch, no_tower, tiny_bert
+from built import assert_close
+from languages import TEXTS, TINY, Prompting, Vision, batch, no_tower, tiny_bert
 from torch import nn
 from transformers import BertForMaskedLM, LlamaForCausalLM, T5ForConditionalGeneration
 

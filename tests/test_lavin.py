@@ -9,7 +9,8 @@ import clips
 import numpy as np
 import pytest
 import torch
-from languages import assert_close, stir
+from built import assert_close
+from languages import stir
 from torch import Tensor
 
 from baselines.bitfit import BitFit

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from meters import TEXTS, WORDS, assert_close, at_paper_size, batch, mini, tiny
+from built import assert_close
+from meters import TEXTS, WORDS, at_paper_size, batch, mini, tiny
 from torch import Tensor, nn
 
 from suite.backbones import meter

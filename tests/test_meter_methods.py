@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from meters import WORDS, assert_close, at_paper_size, batch, mini
+from built import assert_close
+from meters import WORDS, at_paper_size, batch, mini
 from torch import Tensor, nn
 
 from suite import macs

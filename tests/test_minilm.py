@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from languages import VOCABULARY, Prompting, assert_close, batch, no_tower, stir
+from built import assert_close
+from languages import VOCABULARY, Prompting, batch, no_tower, stir
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 

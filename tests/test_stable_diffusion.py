@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from diffusions import TEXTS, assert_close, at_paper_size, generators, mini, noisy, saved, shake, texts, tuned
+from built import assert_close
+from diffusions import TEXTS, at_paper_size, generators, mini, noisy, saved, shake, texts, tuned
 from torch import nn
 
 from baselines.full import Full

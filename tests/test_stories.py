@@ -97,6 +97,15 @@ def test_descriptions_are_left_out_at_the_given_rate(drawn: list[list[Object]]) 
     assert 0.25 < len(blind) / len(asked) < 0.35 and all(one.text == one.open for one in blind)
 
 
+def test_a_scene_is_described_twice_at_the_given_rate(drawn: list[list[Object]]) -> None:
+    rng = random.Random(5)
+    told = [parts(stories.whole(objs, rng, twice=1.0)) for objs in drawn]
+    assert all(reading.caption(said, objs) for objs, both in zip(drawn, told) for said in both)
+    rests = [parts(stories.whole(objs, rng, twice=0.4))[1] for objs in drawn]
+    often = np.mean([rest.endswith((".", ":")) for rest in rests])
+    assert 0.35 < often < 0.45
+
+
 def test_every_word_is_known_and_every_text_fits(drawn: list[list[Object]]) -> None:
     rng = random.Random(4)
     ids, lengths = text.tokenize([stories.whole(objs, rng) for objs in drawn for _ in range(3)], limit=100)

@@ -73,8 +73,11 @@ def conclusion(objs: list[Object], rng: random.Random) -> str:
             return f"{told(objs, claim, rng)} {template.format(claim=corpus.tell(claim, rng), true=str(truth).lower())}"
 
 
-def whole(objs: list[Object], rng: random.Random, blind: float = 0.0) -> str:
-    """A true text: something asked with its answer, or a conclusion."""
+def whole(objs: list[Object], rng: random.Random, blind: float = 0.0, twice: float = 0.0) -> str:
+    """A true text: something asked with its answer, or a conclusion; at the rate `twice` two descriptions."""
+    if twice and rng.random() < twice:
+        keys = set(rng.sample(KEYS, rng.choice((2, 3))))
+        return f"{description(objs, keys, rng)} {description(objs, keys, rng)}"
     if rng.random() < 0.3:
         return conclusion(objs, rng)
     found = asked(objs, rng, blind)

@@ -28,7 +28,8 @@ IGNORED = -100
 class LanguagePlan(Plan):
     """One optimiser step sees `ranks * texts` texts, half of them whole, half to be answered.
 
-    hide: rate of hidden words. blind: rate of texts without a description. parts: chunks of like length.
+    hide: rate of hidden words. blind: rate of texts without a description. twice: share of the whole texts that describe a scene twice:
+    in them many words are found by finding the object, as answers are. parts: chunks of like length.
     """
 
     steps: int = 2_000
@@ -38,6 +39,7 @@ class LanguagePlan(Plan):
     texts: int = 128
     hide: float = 0.25
     blind: float = 0.1
+    twice: float = 0.0
     parts: int = 2
     stages: tuple[int, ...] = (150, 400)
 
@@ -78,7 +80,7 @@ class Language(Objective):
         plan, seed = self.plan, self.plan.draw(step, rank)
         scenes = world.scenes(f"{self.domain}/{plan.seed}/{step}/{rank}", plan.texts, plan.objects(step))
         rng, dice, half = random.Random(seed), np.random.default_rng(seed), plan.texts // 2
-        wholes = [stories.whole(scenes.objects(i), rng, plan.blind) for i in range(half)]
+        wholes = [stories.whole(scenes.objects(i), rng, plan.blind, plan.twice) for i in range(half)]
         open_ones = [stories.asked(scenes.objects(i), rng, plan.blind) for i in range(half, plan.texts)]
         return torch.stack([
             learn(wholes, plan.parts, lambda _, ids, lengths: self.words(backbone, ids, lengths, dice, plan.hide)),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from suite.board import Column, Measured, Section
 from suite.report.table import NONE, Block, Entry, Head, Table
+from suite.report.units import label
 
 
 def details(section: Section, profile: str) -> list[Table]:
@@ -42,7 +43,7 @@ def titles(section: Section) -> dict[str, str]:
 def _table(section: Section, column: Column) -> Table:
     found = [(cell.mean, row.title, cell) for row in section.rows if (cell := row.cells.get(column.task)) and cell.mean is not None]
     names = sorted({name for _, _, cell in found for name in cell.metrics}, key=_order)
-    heads = [Head("Method"), *(Head(label(name), "%") for name in names), Head(column.metric, "%")]
+    heads = [Head("Method"), *(Head(label(name), "%") for name in names), Head(label(column.metric), "%")]
     rows = [
         [Entry(title), *(measured(cell.metrics.get(name)) for name in names), measured(Measured(mean=mean, half=cell.half))]
         for mean, title, cell in sorted(found, key=lambda it: -it[0])
@@ -58,12 +59,3 @@ def measured(found: Measured | None) -> Entry:
 def _order(name: str) -> list[str | int]:
     """Numbers by size: R@5 comes before R@10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def label(name: str) -> str:
-    """A metric as papers print it: ir_r1 -> IR R@1 (image and text retrieval), clip_i -> CLIP-I, context_image -> context image."""
-    if found := re.fullmatch(r"([it]r)_r(\d+)", name):
-        return f"{found[1].upper()} R@{found[2]}"
-    if re.fullmatch(r"clip_[it]|dino", name):
-        return name.upper().replace("_", "-")
-    return {"h_mean": "harmonic mean"}.get(name, name.replace("_", " "))

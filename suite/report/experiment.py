@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from suite.board import Reproduction, Row, Section, Summary
 from suite.experiments import Experiment, Key, Line, Measure, Place
-from suite.report.details import label, measured
+from suite.report.details import measured
 from suite.report.formats import markdown_escape
 from suite.report.reported import Figure
 from suite.report.reported import Place as Where
 from suite.report.table import COSTS_LEGEND, NONE, Block, Entry, Head, Notes, Table, Units, cell, name, refusals, unshown
+from suite.report.units import label
 
 COSTS = ("trainable", "extra_macs", "ms")
 """The columns of costs for which figures are published; the last column of costs, batch 32, has none."""

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from suite.board import Row, Section
 from suite.report.labels import Box, Scene, nearest, place
-from suite.report.units import MINUS, scaled
+from suite.report.units import MINUS, label, scaled
 from suite.stats import pareto
 
 PAPER, INK, MUTED, GRID, FRONT, OTHER = "#fefefe", "#1b1f24", "#5b6570", "#e3e6ea", "#0072b2", "#8a6d3b"
@@ -56,14 +56,14 @@ def points(rows: Sequence[Row], field: str) -> tuple[list[Point], list[str]]:
 
 def pareto_plot(section: Section, kind: str, profile: str, formats: Sequence[str] = ("png", "svg")) -> dict[str, bytes]:
     """The plot of `kind` ("macs" or "params") by format. The same section gives the same bytes."""
-    field, label = KINDS[kind]
+    field, axis = KINDS[kind]
     shown, absent = points(section.rows, field)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        axes.set_xlabel(label)
+        axes.set_xlabel(axis)
         axes.set_ylabel(_measured(section))
         _frame(axes)
         _title(axes, f"{section.backbone}, profile {profile}", absent)
@@ -80,7 +80,7 @@ def pareto_plot(section: Section, kind: str, profile: str, formats: Sequence[str
 def _measured(section: Section) -> str:
     """What the average is of."""
     first, *others = section.columns
-    return f"Average of {len(section.columns)} tasks, %" if others else f"{first.task}, {first.metric or 'average'}, %"
+    return f"Average of {len(section.columns)} tasks, %" if others else f"{first.task}, {label(first.metric or 'average')}, %"
 
 
 def save(figure: Figure, name: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suite.board import Refusal, Row, Section, Summary, TaskCosts
-from suite.report.units import number, unit
+from suite.report.units import label, number, unit
 
 FLOOR_TITLES = {"majority": "Floor: majority", "blind": "Floor: no image"}
 NONE = "\N{EN DASH}"
@@ -90,7 +90,7 @@ class Notes:
 def build(section: Section, profile: str) -> Table:
     """The table of one backbone: method, parameters, extra MACs, latency, memory, each task, the average of several; floors underneath."""
     notes, units, several = Notes(), Units.of([section]), len(section.columns) > 1
-    heads = [*units.heads(), Head("Memory", "MiB", spare=3), *(Head(c.task, c.metric) for c in section.columns)]
+    heads = [*units.heads(), Head("Memory", "MiB", spare=3), *(Head(c.task, label(c.metric)) for c in section.columns)]
     heads += [Head("Average")] if several else []
     rows = [
         [

@@ -1,7 +1,8 @@
-"""Numbers for people: one unit per column, as many digits as say something."""
+"""Numbers and names of metrics for people: one unit per column, as many digits as say something."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from math import floor, log10
 from statistics import median_low
@@ -30,3 +31,12 @@ def scaled(value: float) -> str:
     """One value with its own unit: 9.2 K, 1.3 M."""
     divisor, letter = next((u for u in UNITS if abs(value) >= u[0]), UNITS[-1])
     return f"{number(value / divisor, 2 if abs(value / divisor) < 10 else 3)} {letter}".strip()
+
+
+def label(name: str) -> str:
+    """A metric as papers print it: ir_r1 -> IR R@1 (image and text retrieval), clip_i -> CLIP-I, context_image -> context image."""
+    if found := re.fullmatch(r"([it]r)_r(\d+)", name):
+        return f"{found[1].upper()} R@{found[2]}"
+    if re.fullmatch(r"clip_[it]|dino", name):
+        return name.upper().replace("_", "-")
+    return {"h_mean": "harmonic mean"}.get(name, name.replace("_", " "))
