@@ -117,9 +117,9 @@ def _claims(sections: Sequence[Section]) -> list[Claim]:
 
 
 def _narrowed(experiment: Experiment, place: Place, findings: Findings | None) -> Section | None:
-    tasks = experiment.of(place)
-    if findings is None or not any((experiment.subject, task) in findings.seeds for task in tasks):
+    if findings is None or not any((experiment.subject, task) in findings.seeds for task in experiment.of(place)):
         return None
+    tasks = {task: counts for task, counts in experiment.of(place).items() if task in findings.tasks or task not in place.on_demand}
     methods = [line.method for line in place.lines if line.method in findings.methods]
     return section(findings, methods, tasks).model_copy(update={"flags": []})  # they stand on the leaderboard
 

@@ -62,7 +62,7 @@ def test_the_six_tables_are_there_and_absent_backbones_are_a_line(board: Board, 
     assert files["apt-clip.md"] == (
         "### APT: classification with CLIP\n\nNot here: clip: this grid has no cells of apt there (world-classes, digits).\n\n")
     assert "Not here: lavin: this grid has no cells of das there" in files["index.html"]
-    for line in ("bert, t5: this grid has no cells of dvp there (world-vqa, world-gqa, world-ve)",
+    for line in ("bert, t5: this grid has no cells of dvp there (world-vqa-4000, world-gqa, world-ve)",
                  "llama: this grid has no cells of dvp there (world-science)"):  # fmt: skip
         assert f"Not here: {line}." in files["dvp-main.md"]
 
@@ -236,7 +236,7 @@ def test_rows_that_are_only_published_stand_between_ours() -> None:
 def test_a_claim_is_told_for_each_of_three_language_models() -> None:
     claim = {"text": "above all tokens", "metric": "accuracy", "better": "dvp", "than": "visual_prompt", "relation": ">"}
     gains = {"bert": 20.0, "t5": 20.0, "llama": -20.0}
-    others = ("world-vqa", "world-gqa", "world-ve")
+    others = ("world-vqa-4000", "world-gqa", "world-ve")
     found = [record(cell(m, t, s, b), 60.0 + s + gain * (m == "dvp"), claims=[claim] if m == "dvp" else [])
              for b, gain in gains.items() for m in ("dvp", "visual_prompt") for s in range(3)
              for t in (("world-science",) if b == "llama" else others)]  # fmt: skip
@@ -247,6 +247,8 @@ def test_a_claim_is_told_for_each_of_three_language_models() -> None:
     assert "+2.28 points" in markdown(board, "dvp-main")
     rows = [line.split(" | ")[5:9] for line in markdown(board, "dvp-main").splitlines() if line.startswith("| Dvp")]
     assert [[value == "–" for value in row] for row in rows] == [3 * [False] + [True]] * 2 + [3 * [True] + [False]]
+    (fewer,) = made(collect([r for r in found if r.cell.backbone == "bert" and r.cell.task == "world-vqa-4000"]), "dvp-main").sections
+    assert [column.task for column in fewer.columns] == ["world-vqa-4000"] and all(row.average is not None for row in fewer.rows)
 
 
 def test_every_published_figure_is_read_and_those_of_the_tables_are_placed() -> None:

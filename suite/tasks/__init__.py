@@ -11,8 +11,8 @@ from suite.names import unknown
 if TYPE_CHECKING:
     from suite.core import Task
 
-KINDS = {"world-vqa": "vqa", "easy-vqa": "vqa", "world-nlvr2": "nlvr2", "world-retrieval": "retrieval", "world-gqa": "gqa",
-         "world-ve": "entailment", "world-science": "science", "world-classes": "prototypes", "digits": "prototypes",
+KINDS = {"world-vqa": "vqa", "easy-vqa": "vqa", "world-nlvr2": "nlvr2", "world-retrieval": "retrieval", "world-vqa-4000": "vqa",
+         "world-gqa": "gqa", "world-ve": "entailment", "world-science": "science", "world-classes": "prototypes", "digits": "prototypes",
          "world-subject": "subject", "nlvr": "nlvr", "nlvr-3525": "nlvr"}
 """Task -> its file in this folder, which has it in `TASKS`."""
 

@@ -9,8 +9,9 @@ from suite.tasks.vqa import Vqa
 
 
 def _world() -> Vqa:
-    sizes = {"train": 1200, "validation": 600, "test": 1200}
-    return Vqa(WorldVe("world-ve", sizes), Recipe(epochs=8, batch_size=32), backbones=LANGUAGE, also=("llama",))
+    """On demand: of this many a language model still learns nothing (BERT with DVP and adapters: 34.3 % on validation)."""
+    sizes = {"train": 4000, "validation": 600, "test": 1200}
+    return Vqa(WorldVe("world-ve", sizes), Recipe(epochs=5, batch_size=8), also=(*LANGUAGE, "llama"))
 
 
 TASKS = {"world-ve": _world}
