@@ -64,7 +64,7 @@ def _tested(jobs: list[Job], metric: str | None) -> dict[str, list[float]]:
     origin, found = grid.Origin.here("mini"), defaultdict(list)
     for _, (record, _) in runs("suite.work:cell", [grid.CellTask(job, origin) for job in jobs]):
         found[record.cell.task].append(record.metrics[metric or record.metric])
-    return found
+    return dict(found)
 
 
 def referenced(backbone: str, method: str, task: str) -> list[float]:

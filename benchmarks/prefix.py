@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from common import report
 
-CELLS = (("meter", "world-vqa", "lora"), ("meter", "world-vqa", "apt"), ("bert", "world-vqa", "dvp_adapter"))
+CELLS = (("meter", "world-vqa", "lora"), ("meter", "world-vqa", "apt"), ("bert", "world-vqa-4000", "dvp_adapter"))
 SEEDS = 3
 
 

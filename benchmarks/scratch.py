@@ -1,4 +1,4 @@
-"""The same architecture from random weights, fully tuned and under a light method: what pre-training is compared with (transfer.py, twins.py)."""
+"""The same architecture from random weights, fully tuned and under a light method: what pre-training is compared with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from suite.core import Backbone, Plan
 
 
 def draw_afresh(backbone: Backbone) -> None:
-    """Replace the pre-trained weights by those of a random start, in place."""
+    """Replace what a weight file holds by a random start, in place. (METER's has no embedding of second pictures, which stays.)"""
     fresh = type(backbone).build(backbone.preset, pretrained=False, device=str(next(backbone.parameters()).device))
     backbone.load_pretrained(fresh.pretrained_state())
 

@@ -184,7 +184,7 @@ def fetch(profile: Profile = None, task: Some = None) -> None:
     from suite.settings import chosen
 
     for data in map(tasks.load, chosen("task", settings.tasks, tasks.names())):
-        if settings.tasks == "all" and data.group not in ("", *settings.groups):
+        if settings.tasks == "all" and (data.group or ("" if data.backbones else "real")) not in ("", *settings.groups):
             continue
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         typer.echo(f"{data.name}: {sizes}; sha256 {data.data_hash()}")

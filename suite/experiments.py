@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from suite.record import Strict
 
 
@@ -175,13 +173,18 @@ _DVP_ROWS = _only_here(
     "dvp_adapter_first", "dvp_adapter_random",
 )
 
-_VISUAL: dict[str, Any] = {"tasks": ("world-vqa-4000", "world-gqa", "world-ve"), "on_demand": ("world-gqa", "world-ve")}
+
+def _reader(backbone: str, published: str) -> Place:
+    """A language model that is not offered choices."""
+    on_demand = ("world-gqa", "world-ve")
+    return Place(backbone=backbone, published=published, lines=_DVP_ROWS, tasks=("world-vqa-4000", *on_demand), on_demand=on_demand)
+
 
 DVP_MAIN = Experiment(
     name="dvp-main", paper="DVP", title="DVP: main comparison", subject="dvp", table="main comparison",
     places=(
-        Place(backbone="bert", published="BERT-base", lines=_DVP_ROWS, **_VISUAL),
-        Place(backbone="t5", published="T5-base", lines=_DVP_ROWS, **_VISUAL),
+        _reader("bert", "BERT-base"),
+        _reader("t5", "T5-base"),
         Place(backbone="llama", published="LLaMA-7B", lines=_DVP_ROWS, tasks=("world-science",)),
     ),
     measures=(

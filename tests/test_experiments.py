@@ -247,8 +247,10 @@ def test_a_claim_is_told_for_each_of_three_language_models() -> None:
     assert "+2.28 points" in markdown(board, "dvp-main")
     rows = [line.split(" | ")[5:9] for line in markdown(board, "dvp-main").splitlines() if line.startswith("| Dvp")]
     assert [[value == "–" for value in row] for row in rows] == [3 * [False] + [True]] * 2 + [3 * [True] + [False]]
-    (fewer,) = made(collect([r for r in found if r.cell.backbone == "bert" and r.cell.task == "world-vqa-4000"]), "dvp-main").sections
-    assert [column.task for column in fewer.columns] == ["world-vqa-4000"] and all(row.average is not None for row in fewer.rows)
+    fewer = collect([r for r in found if r.cell.backbone == "bert" and r.cell.task == "world-vqa-4000"])
+    assert all(row.average is not None for row in made(fewer, "dvp-main").sections[0].rows)
+    (row,) = [line.split(" | ")[5:9] for line in markdown(fewer, "dvp-main").splitlines() if line.startswith("| Dvp")]
+    assert [value == "–" for value in row] == [False, True, True, True]
 
 
 def test_every_published_figure_is_read_and_those_of_the_tables_are_placed() -> None:

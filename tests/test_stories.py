@@ -17,6 +17,8 @@ from tests import reading
 VERDICT = re.compile(r"^(?:so that|so is it that|so ,|tell me :) (?P<claim>.*?) (?:is|\?|, true or false \?) (?P<says>yes|no|true|false)$")
 CONCLUSION = re.compile(r"^(?:so it is|it is) (?P<says>true|false) that (?P<claim>.*)$|^(?:so one can tell :|so) (?P<plain>.*)$")
 
+SIDES = {*ROWS, *COLUMNS}
+
 
 @pytest.fixture(scope="module")
 def drawn() -> list[list[Object]]:
@@ -101,6 +103,8 @@ def test_a_scene_is_described_twice_at_the_given_rate(drawn: list[list[Object]])
     rng = random.Random(5)
     told = [parts(stories.whole(objs, rng, twice=1.0)) for objs in drawn]
     assert all(reading.caption(said, objs) for objs, both in zip(drawn, told) for said in both)
+    counts = [[len([word for word in said.split() if word in SIDES]) for said in both] for both in told]
+    assert all(first == again for first, again in counts) and len({first for first, _ in counts}) > 3
     rests = [parts(stories.whole(objs, rng, twice=0.4))[1] for objs in drawn]
     often = np.mean([rest.endswith((".", ":")) for rest in rests])
     assert 0.35 < often < 0.45

@@ -23,7 +23,8 @@ from suite.tasks.base import LANGUAGE, SEARCH_PARTS, BaseTask, Split
 from suite.tasks.retrieval import ranks
 
 SPLITS = {"train": 64, "validation": 20, "test": 24}
-HERE = [name for name in tasks.names() if not tasks.load(name).group and {"vilt", "llama", *LANGUAGE} & {*tasks.load(name).backbones}]
+HERE = [name for name in tasks.names() if not (task := tasks.load(name)).group
+        and {"vilt", "llama", *LANGUAGE} & {*task.backbones, *task.also}]  # fmt: skip
 """What is generated or installed, and has questions or statements. Real data that has to be fetched: tests/test_nlvr.py."""
 
 FUSED = [name for name in HERE if name != "world-science"]

@@ -1,4 +1,5 @@
-"""The pre-training text of the language models: a scene in words, then a question with its answer, a verdict on a claim, or a conclusion.
+"""The pre-training text of the language models: a scene in words, then a question with its answer, a verdict on a claim, a conclusion, or
+the scene again in other words.
 
 Claims, questions and their templates are those of suite/data/corpus.py; no template here is used by a task (tests/test_stories.py). A
 description says what is needed for what follows, and some more, always of all objects alike, so that nothing is left open.

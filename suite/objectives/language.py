@@ -28,8 +28,8 @@ IGNORED = -100
 class LanguagePlan(Plan):
     """One optimiser step sees `ranks * texts` texts, half of them whole, half to be answered.
 
-    hide: rate of hidden words. blind: rate of texts without a description. twice: share of the whole texts that describe a scene twice:
-    in them many words are found by finding the object, as answers are. parts: chunks of like length.
+    hide: rate of hidden words. blind: rate of texts without a description. twice: share of the whole texts that describe a scene twice
+    (cut at LIMIT, one in a hundred): in them many words are found by finding the object, as answers are. parts: chunks of like length.
     """
 
     steps: int = 2_000
@@ -89,7 +89,7 @@ class Language(Objective):
 
     def scores(self, backbone: LanguageModel, count: int = 4_000) -> dict[str, float]:
         """Percent right on held-out scenes of 1 to 3 objects: answers given the description, of each kind and of all; the same answers
-        without it, which is what the question alone gives away; and words of whole texts, as in pre-training."""
+        without it, which is what the question alone gives away; and words of whole texts, none of them told twice."""
         scenes, rng = world.scenes(f"{self.domain}/held-out", count, (1, 3)), random.Random(0)
         asked = [stories.asked(scenes.objects(i), rng) for i in range(count)]
         wholes = [stories.whole(scenes.objects(i), rng) for i in range(count)]

@@ -131,10 +131,10 @@ class _Part:
 
     def _measure(self, row: Row, measure: Measure) -> Entry:
         """The headline with its test, or a further metric without one; a dash where the backbone does not have the task."""
-        if measure.task not in self.experiment.of(self.place):
+        headline = next((c.metric for c in self.section.columns if c.task == measure.task), None)
+        if headline is None:
             return Entry(NONE)
         found = row.cells.get(measure.task)
-        headline = next(c.metric for c in self.section.columns if c.task == measure.task)
         if found is None or found.mean is None or measure.metric in (None, headline):
             return cell(found, measure.task, self.notes)
         further = found.metrics.get(measure.metric)
