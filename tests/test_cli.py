@@ -109,6 +109,7 @@ class Data:
 
     name: str
     group: str = ""
+    backbones: tuple[str, ...] = ("vilt",)
     sizes: dict[str, int] = field(default_factory=lambda: {"train": 1200, "test": 3})
 
     def data_hash(self) -> str:
@@ -116,14 +117,14 @@ class Data:
 
 
 def test_fetch_leaves_optional_groups_out_unless_asked(petlbench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"here": Data("here"), "far": Data("far", "real")}
+    found = {"here": Data("here"), "far": Data("far", "real"), "later": Data("later", backbones=())}
     monkeypatch.setattr(tasks, "names", lambda: list(found))
     monkeypatch.setattr(tasks, "load", found.__getitem__)
-    near, far = (f"{name}: 1,200 train, 3 test; sha256 hash-of-{name}\n" for name in found)
+    near, far, later = (f"{name}: 1,200 train, 3 test; sha256 hash-of-{name}\n" for name in found)
     assert petlbench("fetch") == Said(0, near, "")
     assert petlbench("fetch", "--task", "far") == Said(0, far, "")
     Path("params.yaml").write_text("groups: [real]")
-    assert petlbench("fetch") == Said(0, near + far, "")
+    assert petlbench("fetch") == Said(0, near + far + later, "")
 
 
 def test_cost_of_a_search_says_which_plan_it_is_of(petlbench: Callable[..., Said]) -> None:
