@@ -181,10 +181,11 @@ def fetch(profile: Profile = None, task: Some = None) -> None:
     """Read every dataset of the grid once and verify it: counts and content hash."""
     settings = _settings(profile, tasks=task)
     from suite import tasks
+    from suite.grid import takers
     from suite.settings import chosen
 
     for data in map(tasks.load, chosen("task", settings.tasks, tasks.names())):
-        if settings.tasks == "all" and (data.group or ("" if data.backbones else "real")) not in ("", *settings.groups):
+        if not takers(data, settings):
             continue
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         typer.echo(f"{data.name}: {sizes}; sha256 {data.data_hash()}")

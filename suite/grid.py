@@ -111,19 +111,26 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     catalogue = discover(files)
     names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
     names = [name for name in names if settings.methods != "all" or _wanted(catalogue.methods[name].group, settings)]
-    wanted_tasks = [tasks.load(name) for name in chosen("task", settings.tasks, tasks.names())]
-    wanted_tasks = [task for task in wanted_tasks if settings.tasks != "all" or _wanted(task.group, settings)]
+    wanted_tasks = [task for task in map(tasks.load, chosen("task", settings.tasks, tasks.names())) if takers(task, settings)]
     data: dict[str, _Data] = {}
     found: list[Job] = []
     for backbone in chosen("backbone", settings.backbones, backbones.names()):
         place, shipped_one = None, any(backbone in task.backbones for task in wanted_tasks)
         for task in wanted_tasks:
-            if backbone in task.backbones or backbone in task.also and (settings.tasks != "all" or _wanted("real", settings)):
+            if backbone in takers(task, settings):
                 place = place or _Place(settings, backbone, settings.profile != "paper" and shipped_one)
                 part = data[task.name] = data.get(task.name) or _Data(settings, task)
                 for name in names:
                     found += _seeds(settings, catalogue, name, place, part, files)
     return found
+
+
+def takers(task: Task, settings: Settings) -> tuple[str, ...]:
+    """The backbones that run the task by these settings: those of `also` where it is named or the group `real` is asked for."""
+    named = settings.tasks != "all"
+    if not named and not _wanted(task.group, settings):
+        return ()
+    return (*task.backbones, *(task.also if named or _wanted("real", settings) else ()))
 
 
 def _wanted(group: str, settings: Settings) -> bool:

@@ -110,6 +110,7 @@ class Data:
     name: str
     group: str = ""
     backbones: tuple[str, ...] = ("vilt",)
+    also: tuple[str, ...] = ("meter",)
     sizes: dict[str, int] = field(default_factory=lambda: {"train": 1200, "test": 3})
 
     def data_hash(self) -> str:
