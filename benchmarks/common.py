@@ -32,7 +32,7 @@ def runs(work: str, items: list[Any], workers: int = os.cpu_count() or 1) -> lis
 
 
 def from_scratch(method: str, backbone: str, names: list[str] | str = "all", metric: str | None = None) -> dict[str, list[float]]:
-    """`tested` of a method of scratch.py, its learning rate tuned as the board's are."""
+    """`measured` of a method of scratch.py, its learning rate tuned as the board's are."""
     from suite import tune
 
     jobs = _jobs(method, backbone, names)
@@ -41,12 +41,12 @@ def from_scratch(method: str, backbone: str, names: list[str] | str = "all", met
     trials = [(job, lr, seed) for job in first.values() for lr in tune.rates(job.trains_backbone) for seed in tune.SEEDS]
     for (job, lr, seed), score in runs("suite.work:tuned", trials):
         tried[job.cell.task].setdefault(f"{lr:g}", {})[str(seed)] = score
-    return _tested([dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs], metric)
+    return _measured([dataclasses.replace(job, lr=tune.choose(tried[job.cell.task])) for job in jobs], metric)
 
 
-def tested(method: str, backbone: str, task: str, metric: str) -> list[float]:
+def measured(method: str, backbone: str, task: str, metric: str) -> list[float]:
     """A metric by seed on the test split, of cells as the board's."""
-    return _tested(_jobs(method, backbone, [task]), metric)[task]
+    return _measured(_jobs(method, backbone, [task]), metric)[task]
 
 
 def _jobs(method: str, backbone: str, names: list[str] | str) -> list[Job]:
@@ -57,7 +57,7 @@ def _jobs(method: str, backbone: str, names: list[str] | str) -> list[Job]:
     return grid.cells(settings, (str(ROOT / "benchmarks" / "scratch.py"),))
 
 
-def _tested(jobs: list[Job], metric: str | None) -> dict[str, list[float]]:
+def _measured(jobs: list[Job], metric: str | None) -> dict[str, list[float]]:
     """By task a metric (None: the headline) by seed."""
     from suite import grid
 

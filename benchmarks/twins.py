@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from common import from_scratch, report, tested
+from common import from_scratch, measured, report
 
 NATURAL = {
     "vilt": ("world-vqa", "lora", "accuracy"), "meter": ("world-vqa", "lora", "accuracy"), "clip": ("world-classes", "lora", "h_mean"),
@@ -23,7 +23,7 @@ def main() -> None:
 
     rows = []
     for backbone, (task, method, metric) in NATURAL.items():
-        pre_trained = interval(tested(method, backbone, task, metric))
+        pre_trained = interval(measured(method, backbone, task, metric))
         random = interval(from_scratch(f"scratch_{method}", backbone, [task], metric)[task])
         row = {
             "backbone": backbone, "task": task, "method": method, "metric": metric, "pre_trained": pre_trained.mean,

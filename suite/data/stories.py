@@ -76,7 +76,7 @@ def conclusion(objs: list[Object], rng: random.Random) -> str:
 
 def whole(objs: list[Object], rng: random.Random, blind: float = 0.0, twice: float = 0.0) -> str:
     """A true text: something asked with its answer, or a conclusion; at the rate `twice` two descriptions."""
-    if twice and rng.random() < twice:
+    if twice and rng.random() < twice:  # without it nothing is drawn, so that texts pre-trained on before stay what they were
         keys = set(rng.sample(KEYS, rng.choice((2, 3))))
         return f"{description(objs, keys, rng)} {description(objs, keys, rng)}"
     if rng.random() < 0.3:
