@@ -11,9 +11,10 @@ from suite.modules import InsertedPrompt, Prompt, prompt_length
 
 @dataclass
 class ShallowPrompt(Method):
-    """One set of tokens before the first layer that stays to the end: behind a fused sequence, in front of each of two streams.
+    """One set of tokens before the first layer that stays to the end: behind a fused sequence, in front of each of two streams and of a
+    decoder's, whose texts end with what is read.
 
-    In front, the poolers read the first prompt and not the class token, as in the official METER code.
+    In front, METER's poolers read the first prompt and not the class token, as in the official code.
     length: tokens (None: see prompt_length).
     """
 
@@ -26,7 +27,8 @@ class ShallowPrompt(Method):
         sites = backbone.sites("sequence")
         self.resolve(length=[prompt_length(self.length, site) for site in sites])
         for site in sites:
-            site.attach("insert.0", InsertedPrompt(prompt_length(self.length, site), site.width, front=site.stream != "fused"))
+            front = backbone.decoder_only or site.stream != "fused"
+            site.attach("insert.0", InsertedPrompt(prompt_length(self.length, site), site.width, front))
 
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:
         if not backbone.sites("sequence"):

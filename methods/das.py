@@ -92,7 +92,7 @@ class DAS(Method):
     def search(self, trial: Trial) -> Plan:
         """Papers.md sections 3.3 and 3.4.
 
-        Traced: preferences and mean rewards of the layers, number of updates, steps from one to the next.
+        Traced: preferences and mean rewards of the layers, number of updates, steps from one to the next, steps before the first.
         """
         bandit = Bandit(self._arms, trial.rng, "sigmoid", self._rate)
         warmup, total = (epochs * trial.steps_per_epoch for epochs in (min(self._warmup, trial.epochs // 2), trial.epochs))
@@ -105,7 +105,8 @@ class DAS(Method):
             if count >= turn and step >= warmup:
                 self._update(bandit, trial)
                 count, updates = 0, updates + 1
-        trial.trace |= {"preferences": bandit.preferences.tolist(), "rewards": bandit.means(), "updates": updates, "turn": turn}
+        counts = {"updates": updates, "turn": turn, "warmup_steps": warmup}
+        trial.trace |= {"preferences": bandit.preferences.tolist(), "rewards": bandit.means()} | counts
         return {"skipped": bandit.best(self._skips)}
 
     def _update(self, bandit: Bandit, trial: Trial) -> None:
@@ -117,6 +118,6 @@ class DAS(Method):
 
 def _skipped(plan: Plan, layers: int) -> list[int]:
     skipped = plan.get("skipped")
-    if not isinstance(skipped, list) or any(layer not in range(layers) for layer in skipped):
-        raise UserError(f'a plan of das here is {{"skipped": [layers from 0 to {layers - 1}]}}, not {str(plan)[:80]}')
+    if not isinstance(skipped, list) or any(layer not in range(layers) for layer in skipped) or len({*skipped}) < len(skipped):
+        raise UserError(f'a plan of das here is {{"skipped": [different layers from 0 to {layers - 1}]}}, not {str(plan)[:80]}')
     return skipped

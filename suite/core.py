@@ -93,6 +93,7 @@ class Backbone(nn.Module):
     name: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
     blind: ClassVar[bool] = False  # a language model, which sees nothing but by visual prompts
+    decoder_only: ClassVar[bool] = False  # no encoder: a token sees those before it alone, and the last one is read
     tokenize: ClassVar[Callable[[list[str]], tuple[np.ndarray, np.ndarray]] | None] = None  # None: suite.data.text.tokenize
 
     def __init__(self, model: nn.Module, preset: str):

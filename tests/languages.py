@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import built
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, T5Config, T5Model
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Model,
+)
 
+from suite import backbones
 from suite.backbones import bert, language, llama, t5
 from suite.core import Batch
 
@@ -86,6 +98,15 @@ def tiny_llama() -> llama.LLaMA:
 
 
 TINY = {"bert": tiny_bert, "t5": tiny_t5, "llama": tiny_llama}
+FULL = {"bert": BertForMaskedLM, "t5": T5ForConditionalGeneration, "llama": LlamaForCausalLM}
+
+
+def hub_folder(name: str, folder: Path) -> nn.Module:
+    """A small model of the library where the mirror has the preset's."""
+    torch.manual_seed(3)
+    full = FULL[name](TINY[name]().model.config)
+    full.save_pretrained(folder / backbones.load(name).sizes["paper"].checkpoint)
+    return full.eval()
 
 
 def batch(texts: int = TEXTS, images: int | None = None) -> Batch:

@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy() -> None:
     (["cost", "lora", "--plan", "{}"], "error: lora does not search: it takes no plan"),
     (["cost", "das", "--plan", "params.yml"], "error: a plan is a JSON object or a file with one; cannot read params.yml: No such file"),
     (["cost", "das", "--plan", "params.yaml"], "error: the plan params.yaml is no JSON: "),
-    (["cost", "das", "--plan", '{"skipped": [6]}'], 'error: a plan of das here is {"skipped": [layers from 0 to 5]}, not {'),
+    (["cost", "das", "--plan", '{"skipped": [6]}'], 'error: a plan of das here is {"skipped": [different layers from 0 to 5]}, not {'),
     (["compare", str(DAS), "--against", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "nothing.py"], "error: there is no file nothing.py"),
     (["tune", "--file", "nothing.py"], "error: there is no file nothing.py"),

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from built import assert_close
-from languages import TEXTS, TINY, Prompting, Vision, batch, no_tower, tiny_bert
-from torch import nn
-from transformers import BertForMaskedLM, LlamaForCausalLM, T5ForConditionalGeneration
+from languages import TEXTS, TINY, Prompting, Vision, batch, hub_folder, no_tower, tiny_bert
 
 from suite import backbones
 from suite.backbones import language, shipped
@@ -153,17 +151,6 @@ def test_weight_files_go_round(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         loaded.load_pretrained(state)
 
 
-FULL = {"bert": BertForMaskedLM, "t5": T5ForConditionalGeneration, "llama": LlamaForCausalLM}
-
-
-def hub_folder(name: str, folder: Path) -> nn.Module:
-    """A small model of the library where the mirror has the preset's."""
-    torch.manual_seed(3)
-    full = FULL[name](tiny(name).model.config)
-    full.save_pretrained(folder / backbones.load(name).sizes["paper"].checkpoint)
-    return full.eval()
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_hub_checkpoints_are_read_from_the_mirror(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +219,7 @@ def test_a_text_beyond_the_positions_is_refused(name: str) -> None:
     own = mini(name)
     ids = torch.full((1, 65), 7)
     assert own(Batch(ids[:, :64], None, None)).pooled.shape == (1, 96)
-    with pytest.raises(UserError, match=f"a text of 65 tokens is too long for {name}/mini, which has 64 positions"):
+    with pytest.raises(UserError, match=f"a text of 65 tokens is longer than the 64 positions of {name}/mini"):
         own(Batch(ids, None, None))
 
 

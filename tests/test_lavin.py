@@ -15,6 +15,7 @@ from torch import Tensor
 
 from baselines.bitfit import BitFit
 from baselines.lavin import Lavin
+from baselines.prompt import ShallowPrompt
 from methods.das import DAS
 from suite import backbones
 from suite.backbones.lavin import ClassTokens, LaVIN
@@ -187,3 +188,17 @@ def test_routers_need_the_modality_token() -> None:
 
 def test_bitfit_has_nothing_to_train_there() -> None:
     assert BitFit().not_applicable(assembled(), "world-science") == "the backbone has no biases of its own"
+
+
+@torch.no_grad()
+def test_the_read_out_of_lavin_stays_at_the_end_of_the_text() -> None:
+    """Texts of different lengths in one batch are read as each of them alone, which has no padding to be read by mistake."""
+    own, b = assembled(ShallowPrompt(length=3)), batch()
+    torch.nn.init.normal_(own.attached["sequence/insert/0/0"].tokens)
+    together = own(b).pooled
+    for i, length in enumerate(b.text_mask.sum(1).tolist()):
+        alone = Batch(b.input_ids[i : i + 1, :length], b.text_mask[i : i + 1, :length], b.pixels[i : i + 1])
+        assert_close(own(alone).pooled, together[i : i + 1])
+    plain = assembled()(b).pooled
+    with pytest.raises(AssertionError):
+        assert_close(together, plain)

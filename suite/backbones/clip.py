@@ -19,7 +19,6 @@ from suite.backbones import common, shipped
 from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
-from suite.errors import UserError
 from suite.layers import Sequence, causal
 
 STREAMS = {"image": "vision_model", "text": "text_model"}
@@ -32,7 +31,7 @@ class Preset:
     """A size. text, image: for CLIPTextConfig and CLIPVisionConfig, `projection` the width of the common space. stem: as in ViLT's.
 
     lengths: tokens of the usual picture and class prompt. end_id: vocabulary index of the end of text. checkpoint: shipped file or hub
-    repository. word_std, position_std: of freshly initialised word and position embeddings.
+    repository. word_std, position_std: of freshly initialised word and position embeddings. papers: see `papers_input`.
     """
 
     text: dict[str, Any]
@@ -44,6 +43,7 @@ class Preset:
     checkpoint: str
     word_std: float
     position_std: float
+    papers: tuple[int, int, int] | None = None
 
 
 _SMALL = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 384}
@@ -56,7 +56,7 @@ PRESETS = {
     ),
     "paper": Preset(
         text={}, image={"patch_size": 16}, projection=512, stem=(), lengths=(197, 77), end_id=49407,
-        checkpoint="openai/clip-vit-base-patch16", word_std=0.02, position_std=0.02,
+        checkpoint="openai/clip-vit-base-patch16", word_std=0.02, position_std=0.02, papers=(77, 224, 224),
     ),
 }  # fmt: skip
 
@@ -122,6 +122,10 @@ class CLIP(common.Pretrained):
         """The factor of cosine similarities, a learned scalar."""
         return self.model.logit_scale.exp()
 
+    def papers_input(self) -> tuple[int, int, int] | None:
+        """A class prompt of 77 tokens, as CLIP pads all texts, and 224 x 224 pixels, the size it was trained on."""
+        return PRESETS[self.preset].papers
+
     def sites(self, *kinds: Kind) -> list[Site]:
         found = [site for s, tower in self._towers().items() for site in self.stack(
             s, self.sequences[s], self.layers[s], f"{STREAMS[s]}.encoder.layers", tower.config.hidden_size, "before", self.lengths[s],
@@ -158,10 +162,8 @@ class CLIP(common.Pretrained):
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
         """(I, 3, H, W) in [-1, 1] -> (I, 1 + patches, V), as they enter the first layer. Raises UserError for another shape or type."""
-        vision, size = self.model.vision_model, self.model.vision_model.config
-        if pixels.shape[1:] != (size.num_channels, size.image_size, size.image_size) or not pixels.is_floating_point():
-            wanted, found = (" x ".join(map(str, shape)) for shape in ((size.num_channels, *2 * [size.image_size]), pixels.shape[1:]))
-            raise UserError(f"{self.name}/{self.preset} takes pictures of {wanted} floating-point numbers, not {found} {pixels.dtype}")
+        vision = self.model.vision_model
+        self.check_pictures(pixels, vision.config.image_size)
         embeddings = vision.embeddings
         pixels = pixels.to(embeddings.class_embedding.dtype) * self.pixel_scale + self.pixel_shift
         patches = embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
@@ -197,8 +199,7 @@ class CLIP(common.Pretrained):
 
     def _positions(self, length: int) -> Tensor:
         table = self.model.text_model.embeddings.position_embedding.weight
-        if length > len(table):
-            raise UserError(f"a text of {length} tokens is longer than the {len(table)} positions of {self.name}/{self.preset}")
+        self.check_length(length, len(table))
         return table[:length]
 
     @property

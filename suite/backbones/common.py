@@ -39,6 +39,21 @@ class Pretrained(Backbone):
             for key, tensor in own.items():
                 tensor.copy_(tensors[key])
 
+    def check_length(self, tokens: int, most: int) -> None:
+        """Raises UserError where a text, with what is inserted, has more tokens than positions."""
+        if tokens > most:
+            raise UserError(f"a text of {tokens} tokens is longer than the {most} positions of {self.name}/{self.preset}")
+
+    def check_pictures(self, pixels: Tensor, side: int, patch: int = 0) -> None:
+        """Raises UserError where pictures (I, 3, H, W) are of another mode or type, or of another side. patch: multiples of it will do."""
+        shape, fitting = tuple(pixels.shape[1:]), False
+        if len(shape) == 3 and shape[0] == 3 and pixels.is_floating_point():
+            fitting = all(n and n % patch == 0 for n in shape[1:]) if patch else shape[1:] == (side, side)
+        if not fitting:
+            found = f"{' x '.join(map(str, shape))} {str(pixels.dtype).removeprefix('torch.')}"
+            sizes = f" (or other multiples of {patch})" if patch else ""
+            raise UserError(f"{self.name}/{self.preset} takes pictures of 3 x {side} x {side}{sizes} floating-point numbers, not {found}")
+
     def stack(self, stream: str, sequence: Sequence, layers: list[Layer], path: str, width: int, norm: str, length: int, start: str = ""
               ) -> list[Site]:  # fmt: skip
         """The sites of one stream, in the order of the forward. path: of its layers below `model`. start: of the sites' names."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 from safetensors import SafetensorError
@@ -12,21 +14,30 @@ from suite.backbones.common import misfits
 from suite.errors import UserError
 
 Model = TypeVar("Model", bound=nn.Module)
+_LAYER = re.compile(r"\.\d+\.")
 
 
 def from_hub(kind: type[Model], name: str, folder: str = "") -> Model:
     """transformers' or diffusers' model with a hub checkpoint's weights, in float32. folder: of the checkpoint.
 
-    Raises UserError where it is not there, damaged or incomplete.
+    Raises UserError where it is not there or damaged, and where tensors are missing, of another shape, or of layers beyond the model's.
     """
     try:
-        model, found = kind.from_pretrained(shipped.hub(name), subfolder=folder, output_loading_info=True)
+        model, found = kind.from_pretrained(shipped.hub(name), subfolder=folder, output_loading_info=True, ignore_mismatched_sizes=True)
     except OSError as error:
         raise UserError(f"checkpoint {name} is neither reachable nor below PETLBENCH_MIRROR: {first_line(error)}") from None
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint {name} is damaged or of another model: {first_line(error)}") from None
-    misfits(f"{kind.__name__} in checkpoint {name}", found["missing_keys"], [])  # what is unexpected belongs to heads that are not used
+    shapes = [one if isinstance(one, str) else one[0] for one in found["mismatched_keys"]]
+    missing = set(found["missing_keys"]) - set(shapes)
+    misfits(f"{kind.__name__} in checkpoint {name}", missing, beyond(found["unexpected_keys"], model.state_dict()), shapes)
     return model.float()
+
+
+def beyond(names: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Of these tensors those of layers that a model with tensors `own` would have if it were deeper; others are of unused heads."""
+    kinds = {_LAYER.sub(".*.", name) for name in own}
+    return [name for name in names if _LAYER.search(name) and _LAYER.sub(".*.", name) in kinds]
 
 
 def first_line(error: BaseException) -> str:

@@ -77,8 +77,6 @@ class LanguageModel(common.Pretrained):
     """
 
     blind: ClassVar[bool] = True
-    decoder_only: ClassVar[bool] = False
-    """No encoder: a token sees those before it alone."""
     sizes: ClassVar[dict[str, Preset]]
     sequence: Sequence
 
@@ -171,9 +169,7 @@ class LanguageModel(common.Pretrained):
     def check(self, batch: Batch) -> None:
         """Raises UserError where a batch's texts (B, N) are longer than what the model has positions for, or one of them has no word."""
         ids, mask, size = batch.input_ids, batch.text_mask, self.sizes.get(self.preset)
-        most = getattr(self.model.config, "max_position_embeddings", ids.shape[1])
-        if ids.shape[1] > most:
-            raise UserError(f"a text of {ids.shape[1]} tokens is too long for {self.name}/{self.preset}, which has {most} positions")
+        self.check_length(ids.shape[1], getattr(self.model.config, "max_position_embeddings", ids.shape[1]))
         if size is None or ids.is_meta:
             return
         words = torch.isin(ids, ids.new_tensor(size.marks), invert=True) & (ids != PAD if mask is None else mask.bool())

@@ -120,6 +120,7 @@ class LaVIN(LLaMA):
 
     def forward(self, batch: Batch) -> Features:
         """tokens: (B, P + 1 + T + N, D); pooled: at the end of the text."""
+        self.check(batch)
         text = self.embed(batch.input_ids)
         front, seen = self.front(batch)
         mask = torch.cat([seen, batch.text_mask.bool()], 1)

@@ -241,15 +241,21 @@ class METER(common.Pretrained):
         return torch.cat([text, image[where.nonzero()[:, 0]]], 1)
 
     def text_tokens(self, input_ids: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, N) -> (B, N, D), through RoBERTa and the text transform."""
+        """(B, N) -> (B, N, D), through RoBERTa and the text transform. Raises UserError where N is more than the positions."""
+        config = self.model.text_transformer.config
+        self.check_length(input_ids.shape[1], config.max_position_embeddings - config.pad_token_id - 1)
         x = self.model.text_transformer.embeddings(input_ids=input_ids)
         for layer in self.text_tower:
             x = layer(x, mask)
         return self.model.part("text", "transform")(x)
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(I, 3, H, W) in [-1, 1] -> (I, 1 + patches, D), through CLIP, with its last norm on every token, and the image transform."""
+        """(I, 3, H, W) in [-1, 1] -> (I, 1 + patches, D), through CLIP, with its last norm on every token, and the image transform.
+
+        Raises UserError for another mode or type, and where patches do not tile the picture.
+        """
         vision = self.model.vit_model
+        self.check_pictures(pixels, vision.config.image_size, vision.config.patch_size)
         embeddings = vision.embeddings
         pixels = pixels.to(embeddings.class_embedding.dtype) * self.pixel_scale + self.pixel_shift
         patches = embeddings.patch_embedding(pixels)

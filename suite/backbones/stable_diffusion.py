@@ -19,7 +19,6 @@ from suite.backbones import common, shipped, unet
 from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
-from suite.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,7 @@ class StableDiffusion(common.Pretrained):
 
         Raises UserError where a text has more tokens than positions.
         """
-        if ids.shape[1] > (most := self.text_model.config.max_position_embeddings):
-            raise UserError(f"a text of {ids.shape[1]} tokens is longer than the {most} positions of {self.name}/{self.preset}")
+        self.check_length(ids.shape[1], self.text_model.config.max_position_embeddings)
         return self.text_model(input_ids=ids).last_hidden_state
 
     def latents(self, pixels: Tensor) -> Tensor:
@@ -149,10 +147,7 @@ class StableDiffusion(common.Pretrained):
 
         Raises UserError for another size, number of channels or type.
         """
-        side = self.model.config.sample_size * self.shrinkage
-        if pixels.shape[1:] != (3, side, side) or not pixels.is_floating_point():
-            found = f"{' x '.join(map(str, pixels.shape[1:]))} {pixels.dtype}"
-            raise UserError(f"{self.name}/{self.preset} takes pictures of 3 x {side} x {side} floating-point numbers, not {found}")
+        self.check_pictures(pixels, self.model.config.sample_size * self.shrinkage)
         if self.vae is None:
             return F.pixel_unshuffle(pixels, BLOCK)
         return self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor

@@ -164,12 +164,15 @@ class ViLT(common.Pretrained):
         return self.join(self.text_tokens(batch.input_ids), image, batch.text_mask, image_type=batch.image_type)
 
     def text_tokens(self, input_ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N) -> (B, N, D), the embeddings."""
+        """(B, N) -> (B, N, D), the embeddings. Raises UserError where N is more than the positions."""
+        self.check_length(input_ids.shape[1], self.model.config.max_position_embeddings)
         return self.model.embeddings.text_embeddings(input_ids=input_ids)
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions."""
+        """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions. Raises UserError for another mode or type, and
+        where patches do not tile the picture."""
         embeddings = self.model.embeddings
+        self.check_pictures(pixels, self.model.config.image_size, self.model.config.patch_size)
         patches = embeddings.patch_embeddings.projection(pixels.to(embeddings.cls_token.dtype))
         positions = self._positions(*patches.shape[-2:])
         tokens = patches.flatten(2).transpose(1, 2)
