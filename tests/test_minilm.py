@@ -132,6 +132,8 @@ def test_a_tasks_texts_are_cut_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found, shipped_one = Stored.of(own).split(task, "validation"), task.split("validation")
     assert np.array_equal(found.tokens, minilm.tokenize(found.texts)[0]) and found.tokens[0, 0] == minilm.MARKS[0]
     assert found.texts == shipped_one.texts and shipped_one.tokens[0, 0] == CLS
+    rows = [i for b in task.batches("validation", 0, stored=Stored.of(own)) for i in b.ids.tolist()]
+    assert rows == shipped_one.by_length().tolist()  # the order in which `score` reads predictions
 
 
 def test_its_size_is_known_without_its_files() -> None:

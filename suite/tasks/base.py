@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from suite.core import Batch, Recipe, normalise
 from suite.data.reader import Reader, ranked
 from suite.data.text import tokenize
+from suite.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -122,7 +123,7 @@ class BaseTask:
         """Shuffled: batches of `recipe.batch_size` in an order of (seed, epoch) alone. Otherwise the fixed order of evaluation."""
         data = stored.split(self, split) if stored else self.split(split)
         rng = np.random.default_rng([seed, epoch])
-        order = rng.permutation(len(data)) if shuffle else data.by_length()
+        order = rng.permutation(len(data)) if shuffle else self.split(split).by_length()  # as `score` reads it, whose tokens are these
         size = self.recipe.batch_size if shuffle else self.evaluation_batch
         for start in range(0, len(order), size):
             yield self.collate(data, order[start : start + size], rng)
@@ -145,12 +146,21 @@ def encode(dataset: Dataset, pictures: tuple[str, ...]) -> Split:
     clusters = dataset["image_id"][:]
     _, first, row_of = np.unique(clusters, return_index=True, return_inverse=True)
     decoded = dataset.select(first).select_columns(list(pictures)).with_format("numpy")[:]
-    images = np.concatenate([decoded[column] for column in pictures]).transpose(0, 3, 1, 2)
+    images = np.concatenate([_of_one_shape(decoded[column], column, first) for column in pictures]).transpose(0, 3, 1, 2)
     image_of = np.stack([row_of + k * len(first) for k in range(len(pictures))], 1)
     labels = torch.tensor(dataset["label"][:]) if "label" in dataset.column_names else None
     texts = dataset["text"][:]
     tokens = torch.from_numpy(tokenize(texts)[0])
     return Split(tokens, torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(image_of), labels, texts, clusters)
+
+
+def _of_one_shape(pictures: Any, column: str, rows: np.ndarray) -> np.ndarray:
+    """(I, H, W, 3) uint8. rows: where each of them is in the split. Raises UserError for the first of another mode or shape."""
+    wanted = np.shape(pictures[0])
+    for picture, row in zip(pictures, rows):
+        if np.shape(picture) != wanted or len(wanted) != 3 or wanted[2] != 3:
+            raise UserError(f"the picture in {column} of row {row} is of shape {np.shape(picture)}: all have to be RGB and of one size")
+    return np.stack(pictures)
 
 
 def classifier(width: int, hidden: int, classes: int) -> nn.Sequential:
