@@ -135,6 +135,21 @@ def test_text_alone_is_far_below_the_ceiling(name: str, most: float, rows: dict)
     assert found["majority"] <= found["blind"] + 3 and found["blind"] < most, found
 
 
+def test_the_floor_of_science_knows_the_options() -> None:
+    """It is above a model of the text that does not choose among them, and below what can be had with the picture."""
+    found = tasks.load("world-science").floors()
+    assert 30 < found["majority"] < found["blind"] < 75, found
+
+
+def test_a_model_of_options_never_chooses_what_is_not_offered() -> None:
+    texts, right = ["which is red"] * 30 + ["which is large"] * 30, torch.tensor([0] * 30 + [1] * 30)
+    offered = torch.ones(60, 3, dtype=torch.bool)
+    part = (texts, right, offered)
+    assert floors.of_options(part, part, part) == {"majority": 50.0, "blind": 100.0}
+    among = (["which is red"] * 2, torch.tensor([2, 1]), torch.tensor([[False, False, True], [False, True, False]]))
+    assert floors.of_options(part, part, among) == {"majority": 100.0, "blind": 100.0}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_templates_are_none_of_pretraining(name: str, rows: dict) -> None:
     ours = {skeleton(template.format(**FILL)) for template in pretraining_templates()}

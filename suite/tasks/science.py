@@ -16,6 +16,7 @@ from suite.core import Backbone, Batch, Recipe
 from suite.data.text import tokenize, tokenizer
 from suite.data.world_science import BLANK, WorldScience
 from suite.data.world_science_text import PLACES, WORDS
+from suite.tasks import floors
 from suite.tasks.base import SEARCH_PARTS, Split
 from suite.tasks.kinds import ByKind
 
@@ -85,6 +86,12 @@ class Science(ByKind):
         """(B, 4) float32 scores on the CPU. The caller chooses evaluation mode."""
         return self.logits(backbone, head, batch).float().cpu()
 
+    def floors(self) -> dict[str, float]:
+        """Test accuracy (percent) of the offered word that is right most often, and of text and options alone (suite/tasks/floors.py)."""
+        if not self._floors:
+            self._floors.update(floors.of_options(*(_offering(self.split(name)) for name in ("train", "validation", "test"))))
+        return dict(self._floors)
+
     def collate(self, data: Offered, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """labels (B, 5): the index of the right option, then the options."""
         index = torch.from_numpy(rows)
@@ -102,9 +109,15 @@ def one_blank(data: Split) -> Split:
     return replace(data, images=torch.cat([blank, data.images[shown]]), image_of=place[data.image_of])
 
 
+def _offering(data: Offered) -> floors.Offering:
+    offered = torch.zeros(len(data), len(WORDS) + 1, dtype=torch.bool).scatter(1, data.options % (len(WORDS) + 1), True)[:, :-1]
+    questions = [text.rpartition(":")[0] for text in data.texts]
+    return questions, data.options.gather(1, data.labels[:, None])[:, 0], offered
+
+
 def _world() -> Science:
     sizes = {"train": 1200, "validation": 600, "test": 1200}
-    return Science(WorldScience("world-science", sizes), Recipe(epochs=8, batch_size=32), backbones=("llama", "lavin"))
+    return Science(WorldScience("world-science", sizes), Recipe(epochs=5, batch_size=32), backbones=("llama", "lavin"))
 
 
 TASKS = {"world-science": _world}
