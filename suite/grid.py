@@ -23,7 +23,7 @@ from suite.store import digest
 if TYPE_CHECKING:
     from suite.core import Backbone, Method, Task
 
-LIBRARIES = ("torch", "transformers", "peft")
+LIBRARIES = ("torch", "transformers", "diffusers", "peft")
 """Their versions are part of every key."""
 
 NOTED = ("petlbench", *LIBRARIES, "mmengine", "numpy", "datasets")
@@ -115,14 +115,26 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     data: dict[str, _Data] = {}
     found: list[Job] = []
     for backbone in chosen("backbone", settings.backbones, backbones.names()):
-        place, shipped_one = None, any(backbone in task.backbones for task in wanted_tasks)
-        for task in wanted_tasks:
-            if backbone in takers(task, settings):
-                place = place or _Place(settings, backbone, settings.profile != "paper" and shipped_one)
-                part = data[task.name] = data.get(task.name) or _Data(settings, task)
-                for name in names:
-                    found += _seeds(settings, catalogue, name, place, part, files)
+        own = [task for task in wanted_tasks if backbone in takers(task, settings)]
+        place = _Place(settings, backbone, own) if own else None
+        for task in own:
+            part = data[task.name] = data.get(task.name) or _Data(settings, task)
+            for name in names:
+                found += _seeds(settings, catalogue, name, place, part, files)
     return found
+
+
+def fitting(backbone: str, name: str | None) -> Task:
+    """The task of this name, or the backbone's first one. Raises UserError for unknown names and a task that the backbone does not run."""
+    from suite import backbones, tasks
+
+    chosen("backbone", [backbone], backbones.names())
+    chosen("task", [name] if name else "all", tasks.names())
+    own = [task for task in map(tasks.load, tasks.names()) if backbone in (*task.backbones, *task.also)]
+    found = [task for task in own if name in (None, task.name)]
+    if not found:
+        raise UserError(f"{backbone} does not run {name}; its tasks are {', '.join(task.name for task in own)}")
+    return found[0]
 
 
 def takers(task: Task, settings: Settings) -> tuple[str, ...]:
@@ -138,23 +150,31 @@ def _wanted(group: str, settings: Settings) -> bool:
 
 
 class _Place:
-    """A backbone of the grid: built once, for its hash and for `not_applicable`. lack: why it cannot be had, unless it has to be there."""
+    """A backbone of the grid: built once, for its hash and for `not_applicable`. lack: why it cannot be had, unless it has to be there.
 
-    def __init__(self, settings: Settings, name: str, needed: bool):
+    Where none of its tasks has data of its size it is built without weights and memory.
+    """
+
+    def __init__(self, settings: Settings, name: str, own: Sequence[Task]):
         from suite import backbones
         from suite.core import seed_everything
 
-        self.name, self.lack = name, None
+        self.name, self.lack, self.hash = name, None, "missing"
         kind = backbones.load(name)
         self.source = source_hash(Path(inspect.getfile(kind)))
+        if not any(settings.preset in task.presets for task in own):
+            self.built = kind.build(settings.preset, pretrained=False, device="meta")
+            return
+        needed = settings.profile != "paper" and any(name in task.backbones for task in own)
         seed_everything(0)  # parts that no checkpoint holds are part of the hash
         try:
             self.built = kind.build(settings.preset)
         except UserError as error:
             if needed:
                 raise
-            self.lack, self.built = str(error), kind.build(settings.preset, pretrained=False)
-        self.hash = weights_hash(self.built) if self.lack is None else "missing"
+            self.lack, self.built = str(error), kind.build(settings.preset, pretrained=False, device="meta")
+            return
+        self.hash = weights_hash(self.built)
 
 
 class _Data:

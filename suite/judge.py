@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suite import backbones
 from suite.backbones import shipped
+from suite.backbones.clip import CLIP
+from suite.backbones.vilt import ViLT
 from suite.core import freeze
 from suite.data import text
 
@@ -33,7 +34,7 @@ class Judge:
     """Pictures are (N, 3, H, W) in [-1, 1] of any size. Raises UserError where weights are missing or damaged."""
 
     def __init__(self) -> None:
-        self.clip, self.vilt = (backbones.load(name.removesuffix("-mini")).build("mini").eval() for name in WEIGHTS)
+        self.clip, self.vilt = CLIP.build("mini").eval(), ViLT.build("mini").eval()
         freeze(self.clip)
         freeze(self.vilt)
 
