@@ -73,10 +73,11 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
 
     Trained: what the method's `attach` makes trainable, the head, `always_trained()`. With pre-trained weights the results of the
     backbone's prefix are stored where they can be.
-    Raises UserError for a plan that was found on another backbone, and whatever the backbone's and the method's own files raise.
+    Raises UserError for a plan that was found on another backbone or size, and whatever the backbone's and the method's own files raise.
     """
-    if (of := (plan or {}).get("backbone", backbone_name)) != backbone_name:
-        raise UserError(f"this plan of {method.name} was found on {of}, not on {backbone_name}")
+    here = {"backbone": backbone_name, "preset": preset}
+    if (found := here | {key: value for key, value in (plan or {}).items() if key in here}) != here:
+        raise UserError(f"this plan of {method.name} was found on {'/'.join(found.values())}, not on {'/'.join(here.values())}")
     seed_everything(derive("backbone", seed))
     with torch.device(device):
         backbone = backbones.load(backbone_name).build(preset, pretrained=pretrained, device=device)

@@ -157,18 +157,22 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
 
 
 @app.command()
-def cost(method: str, backbone: str = "vilt", task: str = "world-vqa", profile: Profile = None,
+def cost(method: str, backbone: str = "vilt", profile: Profile = None,
+         task: Annotated[str | None, typer.Option(help="Of the backbone's; its first one by default.")] = None,
          plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None) -> None:
     """Print what a method costs: parameters and multiply-accumulates, without training it."""
     settings = _settings(profile)
-    from suite import tasks
+    from suite import backbones
     from suite.cost import measure, plan_of
+    from suite.grid import fitting
     from suite.plugins import configured, discover
 
-    chosen = configured(discover().get(method), backbone, task)
+    kind, data = discover().get(method), fitting(backbone, task)
+    chosen = configured(kind, backbone, data.name)
+    if reason := chosen.not_applicable(backbones.load(backbone).build(settings.preset, pretrained=False, device="meta"), data.name):
+        raise UserError(f"{method} on {backbone} for {data.name}: {reason}")
     found, line = plan_of(chosen, backbone, settings.preset, plan)
-    result = measure(chosen, backbone, tasks.load(task), preset=settings.preset, plan=found, latency=False, memory=False,
-                     profile=settings.profile)  # fmt: skip
+    result = measure(chosen, backbone, data, preset=settings.preset, plan=found, latency=False, memory=False, profile=settings.profile)
     if line:
         typer.echo(line)
     for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):

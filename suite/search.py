@@ -94,7 +94,7 @@ def search(method: Method, backbone_name: str, task: Task, seed: int, *, preset:
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=None, device=device)
     trial = SearchTrial(model, seed, lr, EPOCHS if epochs is None else min(EPOCHS, epochs), official)
     seed_everything(derive("search-dropout", seed))
-    plan = method.search(trial) | {"backbone": backbone_name}
+    plan = method.search(trial) | {"backbone": backbone_name, "preset": preset}
     protocol = "official" if official else "held-out"
     steps = {"train_steps": trial.train_steps, "reward_passes": trial.reward_passes}
     took = {"protocol": protocol, "epochs": trial.epochs, **steps}

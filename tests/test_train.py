@@ -226,7 +226,7 @@ def test_the_record_has_what_the_search_took(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(work, "_method", lambda job: TinySearch())
     record, arrays = work.cell(CellTask(fakes.job("tiny_search", parameters={"rank": 4}, epochs=1), fakes.HERE))
     assert record.provenance is not None and 0 < record.provenance.search_seconds < record.provenance.wall_seconds
-    assert record.plan is not None and record.plan.keys() == {"choice", "backbone"} and len(arrays["correct"]) == 30
+    assert record.plan is not None and record.plan.keys() == {"choice", "backbone", "preset"} and len(arrays["correct"]) == 30
     failed = fakes.job("tiny_search", parameters={"rank": 4}).record("failed", reason="boom")
     assert failed.hyper_parameters == {"method": {"rank": 4}, "lr": 0.1}
 
