@@ -43,7 +43,7 @@ def main() -> None:
     from suite import backbones, tasks
 
     layers = len(backbones.load("vilt").build("mini").sites("layer"))
-    pairs = [(name, seed) for name in tasks.names() for seed in SEEDS]
+    pairs = [(name, seed) for name in tasks.names() if "vilt" in tasks.load(name).backbones for seed in SEEDS]
     trials = [(*pair, layer) for pair in pairs for layer in range(layers)]
     found, scores = dict(runs("skips:search", pairs)), dict(runs("skips:skipped", trials))
     rows = []
