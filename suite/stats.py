@@ -82,6 +82,11 @@ class Runs:
     def mean(self) -> float:
         return float(np.mean(self.values))
 
+    @property
+    def counts(self) -> bool:
+        """Is the metric the percentage of examples that are right? A harmonic mean over two kinds of them, say, is not."""
+        return self.sums is not None and np.allclose(self.values, 100 * self.sums.sum(axis=1) / self.sizes.sum(), atol=1e-6)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -176,11 +181,12 @@ def paired_tests(
 
     Correctness is averaged over seeds first. With `noise` of 0 it speaks of these very models; with the seed deviation it speaks
     of the methods: each permutation then also gets the shift that other seeds bring (Student's t with the deviation's degrees of
-    freedom). Without per-example files it falls back on the t-test over seeds. p is (1 + hits) / (1 + permutations), never 0.
+    freedom). Without per-example files, and where the metric does not count right examples, it falls back on the t-test of
+    `difference`. p is (1 + hits) / (1 + permutations), never 0.
     """
-    paired = [_paired(a, b, 1.0) for b in others]
-    if any(p is None for p in paired) or not paired:
+    if not others or not all(runs.counts for runs in (a, *others)):
         return [difference(a, b, noise).p for b in others]
+    paired = [_paired(a, b, 1.0) for b in others]
     matrix = (np.stack(paired, axis=1) * 100 / a.sizes.sum()).astype(np.float32)
     rng = np.random.default_rng(seed)
     drawn = np.empty((permutations, len(others)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -188,3 +189,12 @@ def test_a_control_brings_its_own_noise() -> None:
     assert difference(a, calm, noise, control=True) == difference(a, calm, noise)
     assert difference(a, wild, noise, control=True).se ** 2 == pytest.approx(difference(a, wild, noise).se ** 2 + (10.0**2 - 1) / 3)
     assert difference(a, Runs.of([71.0]), noise, control=True).bounds() == (-np.inf, np.inf)
+
+
+def test_a_metric_that_does_not_count_right_examples_is_tested_by_its_own_mean() -> None:
+    """Both have as many right, but the harmonic mean of two kinds of rows tells them apart."""
+    rng = np.random.default_rng(0)
+    a, b = clustered(rng, 0.7, 3, 0.0), clustered(rng, 0.7, 3, 0.0)
+    noise = Noise(0.5, 20)
+    level, apart = paired_test(a, b, noise), paired_test(replace(a, values=(90.0, 90.5, 89.5)), b, noise)
+    assert a.counts and level > 0.05 and apart == difference(replace(a, values=(90.0, 90.5, 89.5)), b, noise).p < 0.01
