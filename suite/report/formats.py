@@ -14,7 +14,7 @@ from suite.report.units import MINUS
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    MINUS: r"$-$", "\N{EN DASH}": "--", "[": "{[}", "]": "{]}", '"': "''",
+    MINUS: r"$-$", "³": "$^3$", "\N{EN DASH}": "--", "[": "{[}", "]": "{]}", '"': "''",
 }  # fmt: skip
 
 
