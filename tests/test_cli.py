@@ -79,6 +79,9 @@ def test_help_imports_nothing_heavy() -> None:
     (["cost", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "params.yaml"], "error: params.yaml: ImportError: params.yaml is no Python file"),
     (["cost", "lora", "--plan", "{}"], "error: lora does not search: it takes no plan"),
+    (["cost", "coop"], "error: coop on vilt for world-vqa: the classifier is not made of texts here"),
+    (["cost", "lora", "--task", "digits"], "error: vilt does not run digits; its tasks are world-vqa, "),
+    (["cost", "lora", "--task", "digts"], "error: unknown task 'digts'; did you mean 'digits'?"),
     (["cost", "das", "--plan", "params.yml"], "error: a plan is a JSON object or a file with one; cannot read params.yml: No such file"),
     (["cost", "das", "--plan", "params.yaml"], "error: the plan params.yaml is no JSON: "),
     (["cost", "das", "--plan", '{"skipped": [6]}'], 'error: a plan of das here is {"skipped": [different layers from 0 to 5]}, not {'),
@@ -135,6 +138,12 @@ def test_cost_of_a_search_says_which_plan_it_is_of(petlbench: Callable[..., Said
     assert example[0] == 'without --plan, an example: {"skipped": [0]}' and example[1:] == same
     macs = [int(lines[3].split()[1].replace(",", "")) for lines in (same, two, lora)]
     assert macs[1] < macs[0] < macs[2] and lora[0].startswith("trainable ")
+
+
+def test_cost_is_of_the_backbones_first_task(petlbench: Callable[..., Said]) -> None:
+    assert petlbench("cost", "apt", "--backbone", "clip") == petlbench("cost", "apt", "--backbone", "clip", "--task", "world-classes")
+    paper = petlbench("cost", "apt", "--backbone", "clip", "--profile", "paper")
+    assert paper.code == 0 and paper.out.startswith("trainable ")
 
 
 def test_run_exits_0_with_failed_cells_and_check_does_not(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:

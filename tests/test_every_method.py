@@ -86,8 +86,10 @@ def test_plans_of_another_depth_are_refused(name: str, backbone: str) -> None:
         plan = {SEARCHED[name]: [wrong] if SEARCHED[name] == "skipped" else wrong}
         with pytest.raises(UserError, match=f"a plan of {name.split('_')[0]} here is .* to {arms - 1}"):
             trainee(method, backbone, plan, "meta")
-    with pytest.raises(UserError, match="found on clip"):
+    with pytest.raises(UserError, match="found on clip/mini, not on"):
         trainee(method, backbone, {"backbone": "clip", SEARCHED[name]: [0] if SEARCHED[name] == "skipped" else 0}, "meta")
+    with pytest.raises(UserError, match=f"found on {backbone}/paper, not on {backbone}/mini"):
+        trainee(method, backbone, {"preset": "paper", SEARCHED[name]: [0] if SEARCHED[name] == "skipped" else 0}, "meta")
 
 
 @pytest.mark.parametrize(("name", "backbone"), [
