@@ -21,12 +21,12 @@ from suite.probe import CHUNK, pixels
 class CaptionsPlan(LanguagePlan):
     """One optimiser step sees LanguagePlan's texts and `ranks * pictures` pictures, each with a caption and a question."""
 
-    steps: int = 900
-    again: int = 700
-    decay: int = 260
-    texts: int = 48
-    stages: tuple[int, ...] = (80, 200)
-    pictures: int = 96
+    steps: int = 2_400
+    again: int = 1_900
+    decay: int = 650
+    texts: int = 32
+    stages: tuple[int, ...] = (150, 800)
+    pictures: int = 64
 
 
 class Captions(Language):
