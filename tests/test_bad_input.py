@@ -44,9 +44,9 @@ def one_line(raised: pytest.ExceptionInfo[UserError]) -> bool:
 )
 def test_pictures_that_patches_do_not_tile_are_refused(name: str, pixels: torch.Tensor, found: str) -> None:
     own = mini(name)
-    with pytest.raises(UserError, match=rf"{name}/mini takes pictures of 3 x 64 x 64 \(or other multiples of 16\).*, not {found}") as raised:
+    with pytest.raises(UserError, match=rf"{name}/mini takes pictures of 3 x 64 x 64 \(or other multiples of 16\).*, not {found}") as said:
         own(Batch(WORDS, torch.ones_like(WORDS), pixels))
-    assert one_line(raised) and own(Batch(WORDS, torch.ones_like(WORDS), torch.zeros(1, 3, 32, 96))).pooled.shape == (1, own.width)
+    assert one_line(said) and own(Batch(WORDS, torch.ones_like(WORDS), torch.zeros(1, 3, 32, 96))).pooled.shape == (1, own.width)
 
 
 @torch.no_grad()
