@@ -45,8 +45,11 @@ def from_scratch(method: str, backbone: str, names: list[str] | str = "all", met
 
 
 def measured(method: str, backbone: str, task: str, metric: str) -> list[float]:
-    """A metric by seed on the test split, of cells as the board's."""
-    return _measured(_jobs(method, backbone, [task]), metric)[task]
+    """A metric by seed on the test split, of cells as the board's. Stops where their learning rate is not the tuned one."""
+    jobs = _jobs(method, backbone, [task])
+    if doubt := jobs[0].doubt:
+        raise SystemExit(f"{method} on {backbone} for {task}: {doubt}")
+    return _measured(jobs, metric)[task]
 
 
 def _jobs(method: str, backbone: str, names: list[str] | str) -> list[Job]:

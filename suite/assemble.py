@@ -76,7 +76,7 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     Raises UserError for a plan that was found on another backbone or size, and whatever the backbone's and the method's own files raise.
     """
     here = {"backbone": backbone_name, "preset": preset}
-    if (found := here | {key: value for key, value in (plan or {}).items() if key in here}) != here:
+    if (found := here | {key: str(value) for key, value in (plan or {}).items() if key in here}) != here:
         raise UserError(f"this plan of {method.name} was found on {'/'.join(found.values())}, not on {'/'.join(here.values())}")
     seed_everything(derive("backbone", seed))
     with torch.device(device):

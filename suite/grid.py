@@ -131,6 +131,7 @@ def fitting(backbone: str, name: str | None) -> Task:
     chosen("backbone", [backbone], backbones.names())
     chosen("task", [name] if name else "all", tasks.names())
     own = [task for task in map(tasks.load, tasks.names()) if backbone in (*task.backbones, *task.also)]
+    own.sort(key=lambda task: backbone not in task.backbones)  # those of the group `real` come last
     found = [task for task in own if name in (None, task.name)]
     if not found:
         raise UserError(f"{backbone} does not run {name}; its tasks are {', '.join(task.name for task in own)}")

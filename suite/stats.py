@@ -85,7 +85,7 @@ class Runs:
     @property
     def counts(self) -> bool:
         """Is the metric the percentage of examples that are right? A harmonic mean over two kinds of them, say, is not."""
-        return self.sums is not None and np.allclose(self.values, 100 * self.sums.sum(axis=1) / self.sizes.sum(), atol=1e-6)
+        return self.sums is not None and np.allclose(self.values, 100 * self.sums.sum(axis=1) / self.sizes.sum(), rtol=0, atol=1e-6)
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ def _paired(a: Runs, b: Runs, factor: float) -> np.ndarray | None:
 def difference(a: Runs, b: Runs, noise: Noise, factor: float = 1.0, control: bool = False) -> Difference:
     """The metric of a less factor times that of b, paired by example: variance over images (clustered) plus that over seeds.
 
+    Where the metric does not count right examples (`counts`), their share stands for it in the variance over images.
     noise: the seed deviation of both. control: b draws by seed what a has searched for, so that its own deviation may be larger; what
     it has beyond `noise` is added. With one seed it is unknown.
     """

@@ -79,6 +79,7 @@ def test_help_imports_nothing_heavy() -> None:
     (["cost", "lroa"], "error: unknown method 'lroa'; did you mean 'lora'?"),
     (["compare", "params.yaml"], "error: params.yaml: ImportError: params.yaml is no Python file"),
     (["cost", "lora", "--plan", "{}"], "error: lora does not search: it takes no plan"),
+    (["cost", "das", "--plan", '{"skipped": [0], "preset": 1}'], "error: this plan of das was found on vilt/1, not on vilt/mini"),
     (["cost", "coop"], "error: coop on vilt for world-vqa: the classifier is not made of texts here"),
     (["cost", "lora", "--task", "digits"], "error: vilt does not run digits; its tasks are world-vqa, "),
     (["cost", "lora", "--task", "digts"], "error: unknown task 'digts'; did you mean 'digits'?"),
@@ -141,9 +142,12 @@ def test_cost_of_a_search_says_which_plan_it_is_of(petlbench: Callable[..., Said
 
 
 def test_cost_is_of_the_backbones_first_task(petlbench: Callable[..., Said]) -> None:
-    assert petlbench("cost", "apt", "--backbone", "clip") == petlbench("cost", "apt", "--backbone", "clip", "--task", "world-classes")
-    paper = petlbench("cost", "apt", "--backbone", "clip", "--profile", "paper")
-    assert paper.code == 0 and paper.out.startswith("trainable ")
+    for method, backbone, task in (("apt", "clip", "world-classes"), ("dvp", "bert", "world-vqa-4000"), ("dvp", "llama", "world-science")):
+        said = petlbench("cost", method, "--backbone", backbone)
+        assert said == petlbench("cost", method, "--backbone", backbone, "--task", task) and said.code == 0
+    small, paper = (petlbench("cost", "apt", "--backbone", "clip", "--profile", profile).out for profile in ("mini", "paper"))
+    macs = [int(out.splitlines()[3].split()[1].replace(",", "")) for out in (small, paper)]
+    assert 1e10 < macs[1] < 1e12 and macs[0] < macs[1] / 100
 
 
 def test_run_exits_0_with_failed_cells_and_check_does_not(petlbench: Callable[..., Said], faked: Callable[..., None]) -> None:

@@ -61,7 +61,7 @@ def test_everything_a_result_depends_on_is_in_its_key(tiny: Callable[..., dict[s
     monkeypatch.setattr(tune, "learning_rate", lambda backbone, task, method, **rest: 0.125 if method == "lora" else 0.25)
     assert changed(tuned, tiny()) == {"lora"}
     others = ((grid, "PROTOCOL", -1), (TinyTask, "data_hash", lambda task: "other"), (grid, "weights_hash", lambda backbone: "other"),
-              *((grid, "version", lambda name, other=other: "0" if name == other else "1") for other in ("torch", "transformers", "peft")))
+              *((grid, "version", lambda name, other=other: "0" if name == other else "1") for other in grid.LIBRARIES))
     monkeypatch.setattr(grid, "version", lambda name: "1")
     tuned = tiny()
     for owner, name, value in others:
@@ -93,6 +93,11 @@ def test_tasks_of_mini_size_are_missing_at_the_papers_size(tiny: Callable[..., d
 
     monkeypatch.setattr(tasks, "load", lambda name: replace(TinyTask(), presets=("mini",)))
     assert cell("mini").refusal is None and cell("paper").refusal == ("missing", "tiny has no data at the paper's size")
+    with monkeypatch.context() as patch:
+        build, built = TinyBackbone.build, []
+        patch.setattr(TinyBackbone, "build", lambda *asked, **how: built.append(how) or build(*asked, **how))
+        assert cell("paper").weights_hash == "missing"
+        assert built == [{"pretrained": False, "device": "meta"}], "no memory for weights that nothing reads"
     record = cell("paper").record("missing", reason="no")
     assert len(grid.cost_tasks([cell("paper")], {record.key: record}, Settings(profile="paper"))) == 1, "its cost can be had"
 

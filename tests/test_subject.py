@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,13 @@ from torch import Tensor
 from baselines.full import Full
 from baselines.lora import Lora
 from methods.apt import APT
-from suite import backbones, cost, judge, tasks
+from suite import cost, judge, tasks
 from suite.assemble import assemble, optimizer
 from suite.core import Method, Recipe, normalise
 from suite.data import subjects, text
 from suite.data.subjects import IDENTIFIERS, PLACES, Prompt, Subject, WorldSubject
 from suite.errors import UserError
+from suite.plugins import source_files
 from suite.prefix import Stored
 from suite.tasks.base import Split
 from suite.tasks.subject import SubjectDriven
@@ -51,9 +53,7 @@ class FakeClip:
 @pytest.fixture(autouse=True)
 def encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """ViLT's shipped weights, and a stand-in for CLIP's."""
-    load = backbones.load
-    fake = SimpleNamespace(build=lambda preset: FakeClip())
-    monkeypatch.setattr(backbones, "load", lambda name: fake if name == "clip" else load(name))
+    monkeypatch.setattr(judge, "CLIP", SimpleNamespace(build=lambda preset: FakeClip()))
 
 
 def small(**options: Any) -> SubjectDriven:
@@ -215,6 +215,11 @@ def test_the_score_is_that_of_the_rows() -> None:
     metrics, correct, clusters = task.score("test", outputs)
     assert not correct[3] and len(correct) == 8 and metrics["fidelity"] == 100 * sum(correct) / 8 <= metrics["subject"]
     assert clusters == ["subject 0"] * 4 + ["subject 1"] * 4
+
+
+def test_a_cells_key_knows_the_encoders() -> None:
+    names = {file.name for file in source_files(Path(inspect.getfile(SubjectDriven)))}
+    assert {"judge.py", "clip.py", "vilt.py"} <= names
 
 
 def test_the_floor_is_chance(task: SubjectDriven) -> None:

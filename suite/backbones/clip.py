@@ -123,7 +123,7 @@ class CLIP(common.Pretrained):
         return self.model.logit_scale.exp()
 
     def papers_input(self) -> tuple[int, int, int] | None:
-        """A class prompt of 77 tokens, as CLIP pads all texts, and 224 x 224 pixels, the size it was trained on."""
+        """224 x 224 pixels, the size it was trained on. The 77 tokens are those of any text; class prompts are the task's own, unpadded."""
         return PRESETS[self.preset].papers
 
     def sites(self, *kinds: Kind) -> list[Site]:

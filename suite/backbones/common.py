@@ -40,7 +40,7 @@ class Pretrained(Backbone):
                 tensor.copy_(tensors[key])
 
     def check_length(self, tokens: int, most: int) -> None:
-        """Raises UserError where a text, with what is inserted, has more tokens than positions."""
+        """Raises UserError where the tokens that get a position, those of a text at least, are more than there are positions."""
         if tokens > most:
             raise UserError(f"a text of {tokens} tokens is longer than the {most} positions of {self.name}/{self.preset}")
 

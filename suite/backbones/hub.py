@@ -28,9 +28,8 @@ def from_hub(kind: type[Model], name: str, folder: str = "") -> Model:
         raise UserError(f"checkpoint {name} is neither reachable nor below PETLBENCH_MIRROR: {first_line(error)}") from None
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint {name} is damaged or of another model: {first_line(error)}") from None
-    shapes = [one if isinstance(one, str) else one[0] for one in found["mismatched_keys"]]
-    missing = set(found["missing_keys"]) - set(shapes)
-    misfits(f"{kind.__name__} in checkpoint {name}", missing, beyond(found["unexpected_keys"], model.state_dict()), shapes)
+    shapes, deeper = [key for key, *_ in found["mismatched_keys"]], beyond(found["unexpected_keys"], model.state_dict())
+    misfits(f"{kind.__name__} in checkpoint {name}", found["missing_keys"], deeper, shapes)
     return model.float()
 
 
