@@ -260,7 +260,7 @@ def test_the_committed_params_are_the_defaults_for_the_backbones_that_are_tuned(
     root = Path(__file__).parents[1]
     tuned = {path.stem for path in (root / "results" / "tuning").glob("*.json")}
     committed = settings.load(root / "params.yaml", profile="mini")
-    assert committed == settings.Settings(backbones=committed.backbones) and set(committed.backbones) == tuned
+    assert committed == settings.Settings(backbones=committed.backbones) and set(committed.backbones) <= tuned
     assert all((root / "suite" / "weights" / f"{name}-mini.safetensors").is_file() for name in tuned)
 
 
