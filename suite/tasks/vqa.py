@@ -47,7 +47,7 @@ def _world() -> Vqa:
 def _many() -> Vqa:
     """For language models, which first see pictures here: of fewer questions they do not learn to look."""
     sizes = {"train": 4000, "validation": 500, "test": 1000}
-    return Vqa(WorldVqa("world-vqa-4000", sizes), Recipe(epochs=5, batch_size=8), backbones=LANGUAGE, also=("llama",))
+    return Vqa(WorldVqa("world-vqa-4000", sizes), Recipe(epochs=5, batch_size=16), backbones=LANGUAGE, also=("llama",))
 
 
 def _easy() -> Vqa:
