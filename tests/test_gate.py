@@ -161,7 +161,11 @@ def test_plans_of_several_seeds_are_compared_as_a_set(tmp_path: Path) -> None:
     accept(mine, costs, tmp_path)
     assert check(mine, costs, tmp_path).exit_code == 0
     wider = [costs[0], cost("das", extra=-4, trainable=7, plan=plans[1])]
-    assert "extra_macs changed from -5 to -5 and -4" in str(check(mine, wider, tmp_path))
+    assert "fail  mini-vilt/das/easy-vqa: extra_macs changed from -5 to -5 and -4" in str(check(mine, wider, tmp_path))
+    elsewhere = [r.model_copy(update={"provenance": SOURCE.model_copy(update={"machine": "other"})}) for r in mine]
+    assert "note  mini-vilt/das/easy-vqa: extra_macs changed" in str(there := check(elsewhere, wider, tmp_path)) and there.exit_code == 0
+    fixed = [r.model_copy(update={"plan": None}) for r in elsewhere]
+    assert "fail  mini-vilt/das/easy-vqa: extra_macs changed" in str(check(fixed, [cost("das", extra=-4, trainable=7)], tmp_path))
 
 
 def test_accept_refuses_holes_and_damage_is_named(folder: Path) -> None:
