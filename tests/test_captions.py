@@ -147,7 +147,7 @@ def test_every_parameter_but_the_towers_has_one_optimiser(backbone: LaVIN) -> No
 
 def test_one_step_after_another_lowers_the_loss(backbone: LaVIN) -> None:
     optims, losses = pretrain.optimizers(backbone, OWN), []
-    for _ in range(15):  # the same texts and pictures again
+    for _ in range(40):  # the same texts and pictures again
         losses.append(OWN.gradients(backbone, 0, 0))
         for optim in optims:
             optim.step()

@@ -136,7 +136,7 @@ def test_one_step_after_another_lowers_the_loss(name: str) -> None:
     own = objective(name)
     backbone = own.build()
     optims, losses = pretrain.optimizers(backbone, own), []
-    for _ in range(15):  # the same texts again
+    for _ in range(40):  # the same texts again
         losses.append(own.gradients(backbone, 0, 0))
         for optim in optims:
             optim.step()
