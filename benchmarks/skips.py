@@ -39,16 +39,13 @@ def _setting(name: str) -> tuple[Any, Any, float]:
     return configured(discover().get("das"), "vilt", name), tasks.load(name), tune.learning_rate("vilt", name, "das")
 
 
-def fits(task: Any) -> bool:
-    """Does the board have it for ViLT without being asked?"""
-    return "vilt" in task.backbones and not task.group
-
-
 def main() -> None:
     from suite import backbones, tasks
+    from suite.grid import takers
+    from suite.settings import Settings
 
     layers = len(backbones.load("vilt").build("mini").sites("layer"))
-    pairs = [(name, seed) for name in tasks.names() if fits(tasks.load(name)) for seed in SEEDS]
+    pairs = [(name, seed) for name in tasks.names() if "vilt" in takers(tasks.load(name), Settings()) for seed in SEEDS]
     trials = [(*pair, layer) for pair in pairs for layer in range(layers)]
     found, scores = dict(runs("skips:search", pairs)), dict(runs("skips:skipped", trials))
     rows = []
