@@ -42,7 +42,7 @@ class VPT(Method):
             site.attach(f"insert.{layer}", LayerPrompt(length, site.width, first=layer == 0))
 
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:
-        return None if _towers(backbone) else "pictures have no layers of their own here"
+        return None if _towers(backbone) else "no layer that a method reaches sees pictures alone here"
 
 
 def _towers(backbone: Backbone) -> list[Site]:

@@ -9,20 +9,19 @@ from typing import Any
 
 from common import report
 
-SIZES = (("vilt", "mini", 32, 41), ("meter", "mini", 32, 41), ("vilt", "paper", 1, 11), ("meter", "paper", 1, 11))
+SIZES = (("vilt", "mini", 32, 41), ("meter", "mini", 32, 41), ("lavin", "mini", 32, 41), ("vilt", "paper", 1, 11), ("meter", "paper", 1, 11))
 """Backbone, preset, examples of a pass, passes."""
-TASK = "world-vqa"
 
 
 def cut(backbone: str, preset: str, examples: int, passes: int) -> dict[str, Any]:
     """The row of a backbone: layers skipped as in DAS's example plan, which is as dear as any other."""
     import torch
 
-    from suite import backbones, cost, macs, tasks
+    from suite import backbones, cost, grid, macs
     from suite.assemble import assemble
     from suite.plugins import discover
 
-    task, das = tasks.load(TASK), discover().get("das")()
+    task, das = grid.fitting(backbone, None), discover().get("das")()
     bare = backbones.load(backbone).build(preset, pretrained=False, device="meta")
     plan, size = das.example_plan(bare), bare.papers_input()
     batch = cost.example(task)

@@ -11,7 +11,7 @@ from suite.core import Plan, Trial
 
 @dataclass
 class DASRandom(DAS):
-    """Other layers for each seed, so that the mean over seeds estimates that over all choices. The rest is DAS."""
+    """Layers drawn for each seed, the same on every task, so that the mean over seeds estimates that over all choices. The rest is DAS."""
 
     name: ClassVar[str] = "das_random"
     title: ClassVar[str] = "DAS, random layers"

@@ -100,6 +100,7 @@ class DVPAdapter(WithAdapters, DVP):
 
 
 def _layer(plan: Plan, layers: int) -> int:
-    if plan.get("layer") not in range(layers):
+    layer = plan.get("layer")
+    if type(layer) is not int or layer not in range(layers):
         raise UserError(f'a plan of dvp here is {{"layer": one of 0 to {layers - 1}}}, not {str(plan)[:80]}')
-    return plan["layer"]
+    return layer

@@ -222,7 +222,7 @@ def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, d
     searches = method.search is not None
     shared = {
         "preset": settings.preset, "title": method.title, "metric": data.task.metric, "claims": method.claims, "lr": lr,
-        "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "official": settings.official_protocol,
+        "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "official": settings.official_protocol and searches,
         "data_hash": data.hash, "weights_hash": place.hash,
         "files": files, "refusal": _refusal(method, place, data), "searches": searches, "trains_backbone": method.trains_backbone,
         "size": data.size * (settings.epochs or data.task.recipe.epochs) * (2 if searches else 1),

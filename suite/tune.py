@@ -127,13 +127,13 @@ def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: 
 
 
 def tune_cell(method: Method, backbone: str, task: Task, lr: float, seed: int, *, preset: str = "mini",
-              epochs: int | None = None) -> float | None:
-    """The validation metric (percent) of one run, None where the loss was not finite. Never opens the test split."""
+              epochs: int | None = None, official: bool = False) -> float | None:
+    """The validation metric (percent) of one run, None where the loss was not finite. Opens no test split. official: see run_cell."""
     from suite.search import NonFiniteLoss
     from suite.train import run_cell
 
     try:
-        outcome = run_cell(method, backbone, task, seed, preset=preset, lr=lr, epochs=epochs, evaluate="validation")
+        outcome = run_cell(method, backbone, task, seed, preset=preset, lr=lr, epochs=epochs, evaluate="validation", official=official)
     except NonFiniteLoss:
         return None
     return outcome.validation[task.metric]

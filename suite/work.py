@@ -50,7 +50,8 @@ def cost(task: CostTask) -> Cost:
 def tuned(task: tuple[Job, float, int]) -> float | None:
     """The validation metric of one learning rate and seed, in percent; None where the loss was not finite."""
     job, lr, seed = task
-    return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, seed, preset=job.preset, epochs=job.epochs)
+    return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, seed, preset=job.preset, epochs=job.epochs,
+                     official=job.official)  # fmt: skip
 
 
 def _method(job: Job) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from datasets import Dataset
 from languages import hub_folder
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
 from methods.das import DAS
@@ -65,9 +67,10 @@ def test_lavin_takes_no_empty_text() -> None:
         mini("lavin")(Batch(ids, (ids != 0).long(), None))
 
 
-def test_a_plan_that_skips_a_layer_twice_is_refused() -> None:
+@pytest.mark.parametrize("skipped", [[2, 2], [2.0], [True], [[2]], 2])
+def test_a_plan_that_skips_no_different_layers_is_refused(skipped: Any) -> None:
     with pytest.raises(UserError, match=r'a plan of das here is \{"skipped": \[different layers from 0 to 5\]\}, not'):
-        DAS().attach(mini("vilt"), {"skipped": [2, 2]})
+        DAS().attach(mini("vilt"), {"skipped": skipped})
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,25 @@ def test_a_checkpoint_of_another_size_is_told_by_its_tensors(sizes: dict[str, in
     with pytest.raises(UserError, match=rf"weights do not fit BertForMaskedLM in checkpoint bert-base-uncased: {said}") as raised:
         backbones.load("bert").build("paper")
     assert one_line(raised)
+
+
+@pytest.mark.parametrize(
+    ("extra", "refused"),
+    [
+        ("bert.encoder.layer.0.adapter.weight", True),
+        ("bert.encoder.layer.9.output.dense.weight", True),
+        ("cls.seq_relationship.weight", False),
+        ("bert.embeddings.position_ids", False),
+    ],
+)
+def test_what_a_checkpoint_has_beyond_the_model_is_told_but_for_unused_heads(extra: str, refused: bool, tmp_path: Path,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    hub_folder("bert", tmp_path)
+    file = tmp_path / "bert-base-uncased" / "model.safetensors"
+    save_file(load_file(file) | {extra: torch.zeros(2, 2)}, file, metadata={"format": "pt"})
+    monkeypatch.setenv("PETLBENCH_MIRROR", str(tmp_path))
+    with pytest.raises(UserError, match=rf"; 1 unexpected: {extra}$|: 1 unexpected: {extra}$") if refused else nullcontext():
+        backbones.load("bert").build("paper", vision=False)
 
 
 @pytest.mark.parametrize("odd", [np.zeros((8, 8), np.uint8), np.zeros((8, 6, 3), np.uint8)], ids=["grey", "size"])

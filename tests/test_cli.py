@@ -256,11 +256,11 @@ def test_missing_params_file(tmp_path: Path) -> None:
         settings.load(tmp_path / "params.yaml")
 
 
-def test_the_committed_params_are_the_defaults_for_the_backbones_that_are_tuned() -> None:
+def test_the_committed_params_are_the_defaults_and_the_board_is_tuned() -> None:
     root = Path(__file__).parents[1]
     tuned = {path.stem for path in (root / "results" / "tuning").glob("*.json")}
     committed = settings.load(root / "params.yaml", profile="mini")
-    assert committed == settings.Settings(backbones=committed.backbones) and set(committed.backbones) <= tuned
+    assert committed == settings.Settings() and tuned == {job.cell.backbone for job in grid.cells(committed)}
     assert all((root / "suite" / "weights" / f"{name}-mini.safetensors").is_file() for name in tuned)
 
 

@@ -82,7 +82,7 @@ def test_plans_of_another_depth_are_refused(name: str, backbone: str) -> None:
     if method.not_applicable(there, "world-vqa"):
         return
     arms = len(there.sites("layer")) if SEARCHED[name] == "skipped" else there.sequence.depth
-    for wrong in (arms, -1, "0"):
+    for wrong in (arms, -1, "0", 1.0, True):
         plan = {SEARCHED[name]: [wrong] if SEARCHED[name] == "skipped" else wrong}
         with pytest.raises(UserError, match=f"a plan of {name.split('_')[0]} here is .* to {arms - 1}"):
             trainee(method, backbone, plan, "meta")

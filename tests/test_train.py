@@ -200,6 +200,17 @@ def test_search_reads_train_only_and_is_followed_by_a_fresh_run() -> None:
     assert (searched.metrics, searched.curve) == (given.metrics, given.curve), "nothing of the search is left but its plan"
 
 
+def test_the_official_protocol_searches_on_train_and_validation_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TinyTask()
+    monkeypatch.setattr(tasks, "load", lambda name: task)
+    monkeypatch.setattr(work, "_method", lambda job: TinySearch())
+    job = fakes.job("tiny_search", epochs=1, official=True)
+    record, _ = work.cell(CellTask(job, fakes.HERE))
+    assert record.hyper_parameters["search"]["protocol"] == "official" and not {"search-train", "search-reward"} & set(task.read)
+    task.read.clear()
+    assert work.tuned((job, 1e-2, 100)) is not None and set(task.read) == {"train", "validation"}, "tuning searches in the same way"
+
+
 def test_a_shorter_training_searches_less() -> None:
     assert [cell(TinyTask(), TinySearch(), epochs=n).hyper_parameters["search"]["train_steps"] for n in (1, 2, 9)] == [3, 6, 9]
 

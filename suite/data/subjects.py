@@ -116,8 +116,8 @@ class WorldSubject(Reader):
     def __post_init__(self) -> None:
         if not SHOWN[0] <= self.shown <= SHOWN[1]:
             raise UserError(f"{self.name} learns a subject from {SHOWN[0]} to {SHOWN[1]} pictures, not from {self.shown}")
-        if not 1 <= self.count <= len(IDENTIFIERS):
-            raise UserError(f"{self.name} has words for 1 to {len(IDENTIFIERS)} subjects, not for {self.count}")
+        if not 2 <= self.count <= len(IDENTIFIERS):
+            raise UserError(f"{self.name} tells apart 2 to {len(IDENTIFIERS)} subjects, not {self.count}")
         self.sizes = {"train": self.count * self.shown} | {split: self.count * places * rows for split, places, rows in self.asked}
 
     @property

@@ -53,7 +53,7 @@ def _many() -> Vqa:
 def _easy() -> Vqa:
     sizes = {"train": 250, "validation": 500, "test": 2000}
     return Vqa(EasyVqa("easy-vqa", sizes), Recipe(epochs=8, batch_size=32), backbones=("vilt",),
-               also=("meter", *LANGUAGE, "llama", "minilm"))
+               also=("meter", *LANGUAGE, "llama", "lavin", "minilm"))
 
 
 TASKS = {"world-vqa": _world, "world-vqa-4000": _many, "easy-vqa": _easy}
