@@ -45,11 +45,15 @@ def from_scratch(method: str, backbone: str, names: list[str] | str = "all", met
 
 
 def measured(method: str, backbone: str, task: str, metric: str) -> list[float]:
-    """A metric by seed on the test split, of cells as the board's. Stops where their learning rate is not the tuned one."""
+    """A metric by seed on the test split, of the board's cells, run where they are not there. Stops where their learning rate is not
+    the tuned one."""
+    from suite.store import Store
+
     jobs = _jobs(method, backbone, [task])
     if doubt := jobs[0].doubt:
         raise SystemExit(f"{method} on {backbone} for {task}: {doubt}")
-    return _measured(jobs, metric)[task]
+    there = [record for job in jobs if (record := Store(ROOT / "results").record(job.key)) and record.status == "ok"]
+    return [record.metrics[metric] for record in there] if len(there) == len(jobs) else _measured(jobs, metric)[task]
 
 
 def _jobs(method: str, backbone: str, names: list[str] | str) -> list[Job]:

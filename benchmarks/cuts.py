@@ -9,7 +9,8 @@ from typing import Any
 
 from common import report
 
-SIZES = (("vilt", "mini", 32, 41), ("meter", "mini", 32, 41), ("lavin", "mini", 32, 41), ("vilt", "paper", 1, 11), ("meter", "paper", 1, 11))
+SIZES = (("vilt", "mini", 32, 41), ("meter", "mini", 32, 41), ("lavin", "mini", 32, 41), ("vilt", "paper", 1, 11),
+         ("meter", "paper", 1, 11))  # fmt: skip
 """Backbone, preset, examples of a pass, passes."""
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from baselines.full import Full
 from baselines.lora import Lora
-from methods.dvp import DVPAdapter
+from baselines.visual_prompt import VisualPromptAdapter
 from suite.core import Backbone, Plan
 
 
@@ -42,11 +42,11 @@ class ScratchLora(Lora):
 
 
 @dataclass
-class ScratchDVP(DVPAdapter):
+class ScratchVisualPrompt(VisualPromptAdapter):
     """As ScratchLora, for language models that see pictures by visual prompts alone."""
 
-    name: ClassVar[str] = "scratch_dvp_adapter"
-    title: ClassVar[str] = "DVP, adapters, on random weights"
+    name: ClassVar[str] = "scratch_visual_prompt_adapter"
+    title: ClassVar[str] = "All visual tokens, adapters, on random weights"
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
         draw_afresh(backbone)

@@ -172,7 +172,7 @@ def cost(method: str, backbone: str = "vilt", profile: Profile = None,
     if reason := chosen.not_applicable(backbones.load(backbone).build(settings.preset, pretrained=False, device="meta"), data.name):
         raise UserError(f"{method} on {backbone} for {data.name}: {reason}")
     found, line = plan_of(chosen, backbone, settings.preset, plan)
-    result = measure(chosen, backbone, data, preset=settings.preset, plan=found, latency=False, memory=False, profile=settings.profile)
+    result = measure(chosen, backbone, data, preset=settings.preset, plan=found, memory=False, profile=settings.profile)
     if line:
         typer.echo(line)
     for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):

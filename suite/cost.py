@@ -1,4 +1,4 @@
-"""What a method costs: parameters, multiply-accumulates, latency, memory of a training step. Measured while nothing else runs."""
+"""What a method costs: parameters, multiply-accumulates, latency, memory of a training step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,20 +43,14 @@ class Bare(Method):
         """Nothing."""
 
 
-def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None, latency: bool = True,
-            memory: bool = True, key: str = "", profile: str = "mini") -> Cost:
-    """All costs on one batch of validation data, padded as training pads it. Weights are random: no cost depends on them.
+def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None, memory: bool = True,
+            key: str = "", profile: str = "mini") -> Cost:
+    """All costs but latency, on one batch of validation data, padded as training pads it. Weights are random: no cost depends on them.
 
     MACs are of one example as it is timed (one text with pictures of its own; a pair in retrieval), on the meta device.
-    Single-threaded on a CPU.
-    Where the backbone has a `papers_input`, the batch is of that size, and latency and memory are measured on a GPU only: on a CPU
-    they take minutes a method and more memory than most have.
+    Single-threaded on a CPU. Memory: None where `_inputs` says that it is not measured.
     """
-    batch, device = example(task), device_for(preset)
-    size = backbones.load(backbone_name).build(preset, pretrained=False, device="meta").papers_input()
-    if size:
-        batch = sized(batch, *size)
-        latency, memory = (wanted and device == "cuda" for wanted in (latency, memory))
+    batch, measured = _inputs(backbone_name, task, preset)
     one = rows(batch, 1)
 
     def build(of: Method, device: str) -> Trainee:
@@ -68,15 +63,40 @@ def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan
     total, bare = forward_macs(model), forward_macs(build(Bare(), "meta"))
     sizes = parameters(model)
     merged = forward_macs(model) if method.merge(model.backbone) else None
+    with _one_thread():
+        peak = training_peak(build(method, device_for(preset)), batch) if memory and measured else None
+    return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
+                extra_macs=total - bare, macs_merged=merged, peak_memory=peak, machine=machine(preset))
+
+
+def latency_of(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None) -> Latency | None:
+    """See `timing`, on the batch of `measure`; to be called where nothing else runs. None where `_inputs` says so."""
+    batch, measured = _inputs(backbone_name, task, preset)
+    if not measured:
+        return None
+    with _one_thread():
+        model = assemble(method, backbone_name, task, 0, preset=preset, plan=plan, pretrained=False, device=device_for(preset))
+        return timing(model, batch)
+
+
+def _inputs(backbone_name: str, task: Task, preset: str) -> tuple[Any, bool]:
+    """A batch, and whether latency and memory are measured on it.
+
+    Where the backbone has a `papers_input`, it is of that size, and they are measured on a GPU only: on a CPU they take minutes a method
+    and more memory than most have.
+    """
+    batch, size = example(task), backbones.load(backbone_name).build(preset, pretrained=False, device="meta").papers_input()
+    return (sized(batch, *size), device_for(preset) == "cuda") if size else (batch, True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        peak = training_peak(build(method, device), batch) if memory else None
-        timed = timing(build(method, device), batch) if latency else None
+        yield
     finally:
         torch.set_num_threads(threads)
-    return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
-                extra_macs=total - bare, macs_merged=merged, latency=timed, peak_memory=peak, machine=machine(preset))
 
 
 def parameters(model: Trainee) -> dict[str, int]:

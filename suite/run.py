@@ -1,4 +1,4 @@
-"""Runs what is missing of the grid: cells on all cores, then costs one after another while nothing else runs."""
+"""Runs what is missing of the grid: cells and costs on all cores, then latencies one after another while nothing else runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHE = Path(".cache")
 LOGS, CHECKPOINTS, LOCK = CACHE / "logs", CACHE / "cells", CACHE / "run.lock"
 DAMAGED = CACHE / "damaged"
 """Outside the results, which the pipeline keeps."""
-CELLS, COSTS, TUNING = "suite.work:cell", "suite.work:cost", "suite.work:tuned"
+CELLS, COSTS, LATENCIES, TUNING = "suite.work:cell", "suite.work:cost", "suite.work:timed", "suite.work:tuned"
 LONG = {"paper"}
 """Profiles whose cells are long enough to be resumed in the middle."""
 
@@ -58,7 +58,7 @@ def run(settings: Settings, store: Store, *, quiet: bool = False, files: tuple[s
         jobs = grid.cells(settings, files)
         records = {job.key: record for job in jobs if (record := _kept(job, store))}
         _run_cells([job for job in jobs if job.key not in records], records, settings, store, quiet)
-        _run_costs(grid.cost_tasks(jobs, records, settings), store, quiet)
+        _run_costs(grid.cost_tasks(jobs, records, settings), settings, store, quiet)
     return [records[job.key] for job in jobs]
 
 
@@ -102,14 +102,23 @@ def _result(record: Record) -> str:
     return f"{record.metrics[record.metric]:.1f} % in {record.provenance.wall_seconds:.0f} s"
 
 
-def _run_costs(tasks: Sequence[grid.CostTask], store: Store, quiet: bool) -> None:
-    """Measure the costs that are not stored, all in one process."""
+def _run_costs(tasks: Sequence[grid.CostTask], settings: Settings, store: Store, quiet: bool) -> None:
+    """Measure the costs that are not stored; they are, once their latency is there."""
     missing = [task for task in tasks if intact(store, task.key, store.cost) is None]
+    counted: list[tuple[grid.CostTask, Cost]] = []
     with Reporter("costs", [1.0] * len(missing), quiet) as reporter:
-        for outcome in pool.run(COSTS, missing, 1, LOGS):
+        for outcome in pool.run(COSTS, missing, settings.processes(), LOGS):
+            task: grid.CostTask = outcome.job
+            if outcome.value and task.latency:
+                counted.append((task, outcome.value))
+            elif outcome.value:
+                store.save_cost(outcome.value)
+            reporter.step(1.0, f"{task.job.cell} {outcome.error or 'counted'}")
+    with Reporter("latencies", [1.0] * len(counted), quiet) as reporter:
+        for outcome in pool.run(LATENCIES, counted, 1, LOGS):
             if outcome.value:
                 store.save_cost(outcome.value)
-            reporter.step(1.0, f"{outcome.job.job.cell} {outcome.error or 'measured'}")
+            reporter.step(1.0, f"{outcome.job[0].job.cell} {outcome.error or 'measured'}")
 
 
 def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...] = ()) -> list[str]:

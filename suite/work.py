@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from suite import tasks
-from suite.cost import measure
+from suite.cost import latency_of, measure
 from suite.grid import CellTask, CostTask, Job
 from suite.plugins import discover
 from suite.record import Cost, Provenance, Record
@@ -41,10 +41,18 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
 
 
 def cost(task: CostTask) -> Cost:
-    """Measure; single-threaded, and to be called where nothing else runs."""
+    """All but latency, single-threaded."""
     cell = task.job.cell
-    return measure(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan, latency=task.latency,
-                   memory=task.memory, key=task.key, profile=cell.profile)  # fmt: skip
+    return measure(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan, memory=task.memory,
+                   key=task.key, profile=cell.profile)  # fmt: skip
+
+
+def timed(found: tuple[CostTask, Cost]) -> Cost:
+    """The cost with its latency; to be called where nothing else runs."""
+    task, cost = found
+    cell = task.job.cell
+    latency = latency_of(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan)
+    return cost.model_copy(update={"latency": latency})
 
 
 def tuned(task: tuple[Job, float, int]) -> float | None:

@@ -50,7 +50,7 @@ def petlbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`faked(jobs)` makes these the grid."""
-    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS"), (run, "TUNING")):
+    for owner, name in ((grid, "cells"), (grid, "cost_tasks"), (run, "CELLS"), (run, "COSTS"), (run, "LATENCIES"), (run, "TUNING")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(grid.Origin, "here", grid.Origin.here)
     return fakes.install

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from suite import backbones, macs, tasks
 from suite.core import Backbone, Batch, freeze
 from suite.assemble import assemble
-from suite.cost import Bare, example, measure, median_interval, parameters, plan_of, rows, sized, training_peak
+from suite.cost import Bare, example, latency_of, measure, median_interval, parameters, plan_of, rows, sized, training_peak
 from suite.plugins import discover
 from suite.tasks.nlvr2 import Pair
 
@@ -86,7 +86,7 @@ NORMS = 12 * 241 * 768 * 5
 @pytest.mark.parametrize(("method", "published", "convention"), [
     ("prompt_deep", 5.135, PROMPT_QUERIES), ("parallel_adapter", 0.438, NORMS), ("adapter", 0.853, 0), ("apt", 0.903, 0)])
 def test_papers_extra_macs_whatever_the_tasks_pictures(method: str, published: float, convention: int, paper_macs: int) -> None:
-    cost = measure(discover().get(method)(), "vilt", VqaLike(), preset="paper", latency=False, memory=False)
+    cost = measure(discover().get(method)(), "vilt", VqaLike(), preset="paper", memory=False)
     assert (cost.extra_macs + convention) / 1e9 == pytest.approx(published, rel=0.01)
     assert cost.macs - cost.extra_macs == paper_macs + 768 * 3, "with the tiny task's head"
 
@@ -143,20 +143,21 @@ def test_macs_are_of_one_example_with_its_own_pictures(name: str) -> None:
     text = (batch.left if passes == 2 else batch).input_ids.shape[1]
     alone = macs.counted(lambda: vilt("mini", "meta")(batch_of(text, 64, 64, "meta")))
     head = sum(p.numel() for p in task.head(vilt("mini", "cpu")).parameters() if p.ndim > 1)
-    assert measure(Bare(), "vilt", task, preset="mini", latency=False, memory=False).macs == passes * alone + head
+    assert measure(Bare(), "vilt", task, preset="mini", memory=False).macs == passes * alone + head
 
 
 def test_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "load", lambda name: TinyBackbone)
     task = TinyTask()
-    bare = measure(Bare(), "tiny", task, preset="mini", latency=False, memory=False)
+    bare = measure(Bare(), "tiny", task, preset="mini", memory=False)
     cost = measure(TinyAdapter(), "tiny", task, preset="mini")
     assert "test" not in task.read
     assert bare.macs == 3 * 8 + 8 * 8 + 8 * 3 and bare.extra_macs == 0 and bare.trainable == 0
     assert cost.extra_macs == 2 * 8 * 4 == cost.macs - bare.macs
     assert (cost.trainable, cost.trainable_all, cost.total) == (76, 76 + 72 + 27, 76 + 72 + 27 + 32 + 16)
-    assert cost.latency is not None and set(cost.latency.unmerged) == {"1", "32"} and cost.latency.merged is None
-    assert all(0 < i.low <= i.median <= i.high for i in cost.latency.unmerged.values())
+    latency = latency_of(TinyAdapter(), "tiny", task, preset="mini")
+    assert cost.latency is None and latency is not None and set(latency.unmerged) == {"1", "32"} and latency.merged is None
+    assert all(0 < i.low <= i.median <= i.high for i in latency.unmerged.values())
     assert cost.macs_merged is None and cost.machine and (cost.peak_memory is None or cost.peak_memory >= 0)
 
 

@@ -106,7 +106,7 @@ def test_the_example_method_trains_and_has_its_cost(example: Path, small: BaseTa
     found = discover((str(example),))
     assert found.broken == {}
     method = found.get("mine")()
-    cost = measure(method, "vilt", small, preset="mini", latency=False, memory=False)
+    cost = measure(method, "vilt", small, preset="mini", memory=False)
     model = assemble(method, "vilt", small, 0, preset="mini", plan=None, pretrained=False)
     own = {name: p.detach().clone() for name, p in model.trained().items() if ".attached." in name}
     assert cost.trainable == sum(p.numel() for p in own.values()) == 6 * 2 * 2 * 96 and cost.extra_macs == 0

@@ -93,13 +93,16 @@ def test_what_is_not_applicable_or_missing_is_recorded_with_its_reason(start: St
     assert Store().record("a-1") == records[1] and fakes.noted("started") == []
 
 
-def test_costs_come_after_the_cells_in_one_process(start: Start) -> None:
+def test_costs_come_after_the_cells_and_latencies_last_in_one_process(start: Start) -> None:
     jobs = [fakes.job("slow", seed) for seed in range(3)]
-    costs = [CostTask(jobs[0], f"k{number}", None, True, True) for number in range(2)]
+    costs = [CostTask(jobs[0], f"k{number}", None, number < 3, True) for number in range(4)]
     start(jobs, costs)
-    assert fakes.noted("started")[3:] == ["cost-k0", "cost-k1"]
+    found = fakes.noted("started")
+    assert {*found[3:7]} == {f"cost-k{number}" for number in range(4)}
+    names, processes = zip(*(note.rsplit("-", 1) for note in found[7:]))
+    assert {*names} == {f"latency-k{number}" for number in range(3)} and len({*processes}) == 1
     start(jobs, costs)
-    assert len(fakes.noted("started")) == 5, "costs are measured once"
+    assert len(fakes.noted("started")) == len(found), "costs are measured once"
 
 
 def test_learning_rates_are_tried_once_and_again_where_the_code_changed(start: Start) -> None:
