@@ -13,7 +13,7 @@ import fakes
 import pytest
 from records import generated
 
-from suite import cli, grid, results, run, settings, tasks
+from suite import backbones, cli, grid, results, run, settings, tasks
 from suite.errors import UserError
 from suite.store import Store
 
@@ -260,7 +260,8 @@ def test_the_committed_params_are_the_defaults_and_the_board_is_tuned() -> None:
     root = Path(__file__).parents[1]
     tuned = {path.stem for path in (root / "results" / "tuning").glob("*.json")}
     committed = settings.load(root / "params.yaml", profile="mini")
-    assert committed == settings.Settings() and tuned == {job.cell.backbone for job in grid.cells(committed)}
+    assert committed == settings.Settings(backbones=committed.backbones) and {*backbones.names()} - {*committed.backbones} == {"t5"}
+    assert tuned == {job.cell.backbone for job in grid.cells(settings.Settings())}
     assert all((root / "suite" / "weights" / f"{name}-mini.safetensors").is_file() for name in tuned)
 
 
