@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from suite.core import Backbone, Method, Plan
-from suite.router import WIDTH, RouterAdapter, routed
+from suite.router import WIDTH, RouterAdapter, in_tower, routed
 
 
 @dataclass
 class Lavin(Method):
-    """Adapters on what every self-attention reads, mixed by what token 0 says of the input. The vision tower keeps none here.
+    """Adapters on what every self-attention reads, mixed by what token 0 says of the input; at the published size in the tower too.
 
     bottleneck: inner width, even. dropout: inside the adapters.
     """
@@ -23,7 +23,7 @@ class Lavin(Method):
     dropout: float = 0.1
 
     def attach(self, backbone: Backbone, plan: Plan | None = None) -> None:
-        for site in backbone.sites("self"):
+        for site in (*in_tower(backbone), *backbone.sites("self")):
             site.attach("input", RouterAdapter(site.width, self.bottleneck, self.dropout))
 
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:

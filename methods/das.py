@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from suite.bandit import Bandit
 from suite.core import Backbone, Method, Plan, Trial
 from suite.errors import UserError
-from suite.router import routed
+from suite.router import in_tower, routed
 from suite.skipping import adapt, inside, replace, sizes
 
 
@@ -71,6 +71,8 @@ class DAS(Method):
         skipped = [] if plan is None else _skipped(plan, len(layers))
         kept, replacing = zip(*(sizes(layer, self.bottleneck, self.skip_bottleneck) for layer in layers))
         self.resolve(skip=[self._skips], bottleneck=kept, skip_bottleneck=replacing, warmup_epochs=[self._warmup], rate=[self._rate])
+        for site in in_tower(backbone) if self._routed else ():
+            adapt(site, kept[0])
         for index, layer in enumerate(layers):
             if plan is None or index in skipped:
                 replace(layer, replacing[index])

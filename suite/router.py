@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone
+from suite.core import Backbone, Site
 
 WIDTH = 8
 """Inner width of the adapters in LaVIN, at 4096 as at 1024; 8 here too where nothing else is asked for."""
@@ -14,6 +14,11 @@ WIDTH = 8
 def routed(backbone: Backbone) -> bool:
     """Does token 0 of this backbone's sequence say which modalities the input has? Routers read it."""
     return getattr(backbone, "modality_token", False)
+
+
+def in_tower(backbone: Backbone) -> list[Site]:
+    """Attentions of the image tower that LaVIN adapts too, at the published size; none at others, where the tower is computed once."""
+    return backbone.tower_sites() if backbone.preset == "paper" else []
 
 
 class Router(nn.Module):

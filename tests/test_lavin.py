@@ -119,11 +119,27 @@ def sizes(method: Method, plan: dict[str, Any] | None = None) -> int:
 
 
 def test_sizes_at_paper_scale() -> None:
-    """papers.md section 6: 3.781M in all, of which 0.492M are the adapters in CLIP that are left out here; 196,632 more a skipped layer."""
+    """papers.md section 6: 3.781M in all, of which 0.492M are the adapters in CLIP; 196,632 more a skipped layer."""
     lavin = sizes(Lavin())
-    assert lavin + BESIDE + 24 * 20_490 == 3_781_296
+    assert lavin + BESIDE == 3_781_296
     for skipped in (2, 4, 6):
         assert sizes(DAS(), {"skipped": list(range(20, 20 + skipped))}) == lavin + skipped * 196_632
+
+
+@pytest.mark.parametrize("method", [Lavin(), DAS()], ids=["lavin", "das"])
+def test_the_tower_has_adapters_at_the_published_size_only(method: Method) -> None:
+    small, own = assembled(method, {"skipped": [3]} if method.name == "das" else None), assembled()
+    assert not any(name.startswith("tower/") for name in small.attached) and small.prefix() is not None
+    own.preset = "paper"
+    method.attach(own, {"skipped": [3]} if method.name == "das" else None)
+    found = [module for name, module in own.attached.items() if name.startswith("tower/image/")]
+    clip = own.vision._clip[0]
+    assert len(found) == len(clip.layers["image"]) and not clip.attached and own.prefix() is None
+    assert [layer.self_attention.taps["input"] for layer in clip.layers["image"]] == [[module] for module in found]
+    assert {id(p) for module in found for p in module.parameters()} <= {id(p) for p in method.trainable(own)}
+    before = own.vision.image_states(batch().pixels)
+    torch.nn.init.normal_(found[0].up_b.weight)
+    assert not torch.allclose(own.vision.image_states(batch().pixels), before, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", [Lavin(), DAS()], ids=["lavin", "das"])

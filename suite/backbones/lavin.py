@@ -1,13 +1,13 @@
 """LLaMA in the form of LaVIN (Luo et al. 2023), which sees pictures as tokens in front of the text; papers.md section 3.4.
 
 A sequence is [modality, image tokens, text]. Image tokens are class tokens of the frozen CLIP tower at several depths, through a map of two
-layers that every method trains, as it does the modality's two embeddings. Official order and sizes; the tower keeps no adapters here, so
-that it can be computed once.
+layers that every method trains, as it does the modality's two embeddings. Official order and sizes. `tower_sites` are where LaVIN itself
+has adapters in the tower, which then is no longer computed once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -19,7 +19,7 @@ from suite.backbones.clip import CLIP
 from suite.backbones.hub import from_hub
 from suite.backbones.language import Preset
 from suite.backbones.llama import LLaMA
-from suite.core import Batch, Features, Site, freeze
+from suite.core import Batch, Features, Prefix, Site, freeze
 from suite.errors import UserError
 from suite.layers import Sequence
 
@@ -50,6 +50,10 @@ class ClassTokens(nn.Module):
         self.model, self.vision_width, self._clip = clip.model.vision_model, clip.vision_width, (clip,)
         self.step = len(clip.layers["image"]) // count
 
+    def sites(self) -> list[Site]:
+        """Its self-attentions."""
+        return [site for site in self._clip[0].sites("self") if site.stream == "image"]
+
     def image_states(self, pixels: Tensor) -> Tensor:
         """(I, 3, H, W) -> (I, T, V)."""
         (clip,), found = self._clip, []
@@ -71,6 +75,8 @@ class LaVIN(LLaMA):
     sizes: ClassVar[dict[str, Size]] = PRESETS
     modality_token: ClassVar[bool] = True
     """Token 0 says whether there is a picture."""
+    counts_always_trained: ClassVar[bool] = True
+    """Published sizes of its methods hold what every one of them trains (papers.md section 6)."""
 
     def __init__(self, model: LlamaModel, preset: str, vision: nn.Module | None = None, length: int = 0):
         super().__init__(model, preset, vision, length)
@@ -113,6 +119,14 @@ class LaVIN(LLaMA):
     def always_trained(self) -> list[nn.Parameter]:
         """What LaVIN trains beside its adapters."""
         return [*self.modality.parameters(), *self.projection.parameters()]
+
+    def prefix(self) -> Prefix | None:
+        """The vision tower, unless a method acts in it."""
+        return None if any(name.startswith("tower/") for name in self.attached) else super().prefix()
+
+    def tower_sites(self) -> list[Site]:
+        """The self-attentions of the image tower, whose token 0 is the class token. Not among `sites`: other methods leave it alone."""
+        return [] if self.vision is None else [replace(site, name=f"tower.{site.name}", backbone=self) for site in self.vision.sites()]
 
     def _sites(self) -> list[Site]:
         length = self.length + 1 + self.sizes[self.preset].images
