@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -157,33 +157,52 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
 
 
 @app.command()
-def cost(method: str, backbone: str = "vilt", profile: Profile = None,
+def cost(method: Annotated[str | None, typer.Argument(help="One method, in detail; without it all of them, a line each.")] = None,
+         backbone: Some = None, profile: Profile = None,
          task: Annotated[str | None, typer.Option(help="Of the backbone's; its first one by default.")] = None,
-         plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None) -> None:
-    """Print what a method costs: parameters and multiply-accumulates, without training it."""
-    settings = _settings(profile)
-    from suite import backbones
-    from suite.cost import measure, plan_of
-    from suite.grid import fitting
-    from suite.plugins import configured, discover
+         plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None,
+         format: Annotated[Literal["text", "csv"], typer.Option(help="Of the list of all methods.")] = "text",
+         published: Annotated[bool, typer.Option("--published", help="The papers' figures, and what gives their digits.")] = False,
+         workers: Workers = None) -> None:  # fmt: skip
+    """Print what methods cost: parameters and multiply-accumulates, without weights or training."""
+    if published:
+        return _published(method is None and not (backbone or task or plan or profile))
+    if method is None and (task or plan):
+        raise UserError("--task and --plan are for one method: petlbench cost METHOD")
+    if method is None:
+        return _inventory(_settings(profile, workers=workers).model_copy(update={"backbones": backbone or "all", "methods": "all"}), format)
+    from suite.inventory import told
 
-    kind, data = discover().get(method), fitting(backbone, task)
-    chosen = configured(kind, backbone, data.name)
-    if reason := chosen.not_applicable(backbones.load(backbone).build(settings.preset, pretrained=False, device="meta"), data.name):
-        raise UserError(f"{method} on {backbone} for {data.name}: {reason}")
-    found, line = plan_of(chosen, backbone, settings.preset, plan)
-    result = measure(chosen, backbone, data, preset=settings.preset, plan=found, memory=False, profile=settings.profile)
-    if line:
-        typer.echo(line)
-    for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):
-        value = getattr(result, name)
-        typer.echo(f"{name:14} {'none' if value is None else format(value, ','):>18}")
+    for name in backbone or ["vilt"]:
+        typer.echo("\n".join(told(method, name, _settings(profile), task, plan)))
+
+
+def _published(alone: bool) -> None:
+    from suite.audit import audits
+    from suite.report.audited import audited
+    from suite.report.reported import read
+
+    if not alone:
+        raise UserError("--published is about all of results/reported: give it alone")
+    typer.echo(audited(audits(read().values())))
+
+
+def _inventory(settings: Any, format: str) -> None:
+    from suite import inventory
+    from suite.report.terminal import print_sizes
+
+    rows, lacks = inventory.counted(inventory.items(settings), settings.processes())
+    inventory.write_csv(rows, sys.stdout) if format == "csv" else print_sizes(rows)
+    for line in lacks:
+        typer.echo(line, err=True)
 
 
 @app.command()
 def fetch(profile: Profile = None, task: Some = None) -> None:
-    """Read every dataset of the grid once and verify it: counts and content hash."""
+    """Read every dataset of the grid once and verify it: counts and content hash. In the paper profile these are the papers' own."""
     settings = _settings(profile, tasks=task)
+    if settings.profile == "paper":
+        return _papers_data(settings.tasks)
     from suite import tasks
     from suite.grid import takers
     from suite.settings import chosen
@@ -193,6 +212,17 @@ def fetch(profile: Profile = None, task: Some = None) -> None:
             continue
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         typer.echo(f"{data.name}: {sizes}; sha256 {data.data_hash()}")
+
+
+def _papers_data(names: Any) -> None:
+    """One line each. Raises UserError, once all were looked at, where one is missing or not the published one."""
+    from suite.data import papers
+
+    found = list(papers.verified(names))
+    for _, line, lacks in found:
+        typer.echo(line, err=lacks)
+    if lost := [name for name, _, lacks in found if lacks]:
+        raise UserError(f"{len(lost)} datasets cannot be had as published: {', '.join(lost)}")
 
 
 @app.command()

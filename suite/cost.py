@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -44,29 +45,36 @@ class Bare(Method):
 
 
 def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None, memory: bool = True,
-            key: str = "", profile: str = "mini") -> Cost:
+            key: str = "", profile: str = "mini", bare: int | None = None) -> Cost:
     """All costs but latency, on one batch of validation data, padded as training pads it. Weights are random: no cost depends on them.
 
     MACs are of one example as it is timed (one text with pictures of its own; a pair in retrieval), on the meta device.
-    Single-threaded on a CPU. Memory: None where `_inputs` says that it is not measured.
+    Single-threaded on a CPU. Memory: None where `_inputs` says that it is not measured. bare: `bare_macs`, where they are known.
     """
     batch, measured = _inputs(backbone_name, task, preset)
-    one = rows(batch, 1)
-
-    def build(of: Method, device: str) -> Trainee:
-        return assemble(of, backbone_name, task, 0, preset=preset, plan=plan, pretrained=False, device=device).eval()
-
-    def forward_macs(model: Trainee) -> int:
-        return macs.counted(lambda: model.predict(one))
-
-    model = build(method, "meta")
-    total, bare = forward_macs(model), forward_macs(build(Bare(), "meta"))
-    sizes = parameters(model)
-    merged = forward_macs(model) if method.merge(model.backbone) else None
+    model = _built(method, backbone_name, task, preset, "meta", plan)
+    total, sizes = _forward_macs(model, batch), parameters(model)
+    bare = bare_macs(backbone_name, task, preset) if bare is None else bare
+    merged = _forward_macs(model, batch) if method.merge(model.backbone) else None
     with _one_thread():
-        peak = training_peak(build(method, device_for(preset)), batch) if memory and measured else None
+        peak = training_peak(_built(method, backbone_name, task, preset, device_for(preset), plan), batch) if memory and measured else None
     return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
                 extra_macs=total - bare, macs_merged=merged, peak_memory=peak, machine=machine(preset))
+
+
+def bare_macs(backbone_name: str, task: Task, preset: str) -> int:
+    """MACs of one example as `measure` counts them, of the backbone with its head alone."""
+    return _forward_macs(_built(Bare(), backbone_name, task, preset, "meta"), _inputs(backbone_name, task, preset)[0])
+
+
+def _forward_macs(model: Trainee, batch: Any) -> int:
+    one = rows(batch, 1)
+    return macs.counted(lambda: model.predict(one))
+
+
+def _built(method: Method, backbone_name: str, task: Task, preset: str, device: str, plan: Plan | None = None) -> Trainee:
+    """In evaluation mode, with random weights."""
+    return assemble(method, backbone_name, task, 0, preset=preset, plan=plan, pretrained=False, device=device).eval()
 
 
 def latency_of(method: Method, backbone_name: str, task: Task, *, preset: str, plan: Plan | None = None) -> Latency | None:
@@ -85,8 +93,13 @@ def _inputs(backbone_name: str, task: Task, preset: str) -> tuple[Any, bool]:
     Where the backbone has a `papers_input`, it is of that size, and they are measured on a GPU only: on a CPU they take minutes a method
     and more memory than most have.
     """
-    batch, size = example(task), backbones.load(backbone_name).build(preset, pretrained=False, device="meta").papers_input()
+    batch, size = example(task), _papers_input(backbone_name, preset)
     return (sized(batch, *size), device_for(preset) == "cuda") if size else (batch, True)
+
+
+@cache
+def _papers_input(backbone_name: str, preset: str) -> tuple[int, int, int] | None:
+    return backbones.load(backbone_name).build(preset, pretrained=False, device="meta").papers_input()
 
 
 @contextmanager

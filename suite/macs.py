@@ -36,7 +36,7 @@ def vilt(layers: int, width: int, tokens: int, patches: int, patch_pixels: int, 
     patch_pixels: numbers that one patch is mapped from (3 x 32 x 32 for B/32; 0: leave the patch map out). inner: width inside the
     FFN, 4 x width by default.
     """
-    block = _attention_of(tokens, tokens, width) + 2 * tokens * width * (inner or 4 * width)
+    block = attention(tokens, tokens, width) + 2 * tokens * width * (inner or 4 * width)
     return layers * block + patches * patch_pixels * width + width**2
 
 
@@ -48,11 +48,11 @@ def meter(layers: int, towers: tuple[int, int], width: int, tokens: tuple[int, i
     total = (tokens[1] - 1) * patch_pixels * width + sum(tokens) * width**2 + 2 * width**2
     for tower, own, other in zip(towers, tokens, reversed(tokens), strict=True):
         ffn = 2 * own * width * (inner or 4 * width)
-        total += (tower + layers) * (_attention_of(own, own, width) + ffn) + layers * _attention_of(own, other, width)
+        total += (tower + layers) * (attention(own, own, width) + ffn) + layers * attention(own, other, width)
     return total
 
 
-def _attention_of(queries: int, keys: int, width: int) -> int:
+def attention(queries: int, keys: int, width: int) -> int:
     """An attention of so many tokens to so many, with its four projections."""
     return 2 * (queries + keys) * width**2 + 2 * queries * keys * width
 

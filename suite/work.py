@@ -1,18 +1,22 @@
-"""What a worker process does with a job: train a cell, or measure a cost. Here training meets records."""
+"""What a worker process does with a job: train a cell, measure a cost, or count sizes. Here training meets records."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
-from suite import tasks
-from suite.cost import latency_of, measure
+from suite import backbones, tasks
+from suite.core import Backbone
+from suite.cost import bare_macs, latency_of, measure, plan_of
+from suite.errors import UserError
 from suite.grid import CellTask, CostTask, Job
-from suite.plugins import discover
+from suite.inventory import Item, Sizes
+from suite.plugins import configured, discover
 from suite.record import Cost, Provenance, Record
 from suite.store import Examples
 from suite.train import run_cell
@@ -60,6 +64,29 @@ def tuned(task: tuple[Job, float, int]) -> float | None:
     job, lr, seed = task
     return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, seed, preset=job.preset, epochs=job.epochs,
                      official=job.official)  # fmt: skip
+
+
+def sizes(item: Item) -> Sizes | str:
+    """What the item costs, with an example of a plan where the method searches; the reason where it has none."""
+    task = tasks.load(item.task)
+    method = configured(discover().get(item.method), item.backbone, item.task)
+    try:
+        built, bare = _bare(item.backbone, item.task, item.preset)
+        if reason := method.not_applicable(built, item.task):
+            return reason
+        plan, _ = plan_of(method, item.backbone, item.preset, None)
+        cost = measure(method, item.backbone, task, preset=item.preset, plan=plan, memory=False, bare=bare)
+    except UserError as error:
+        return str(error)
+    shared = sum(p.numel() for p in built.always_trained()) if getattr(built, "counts_always_trained", False) else 0
+    return Sizes(item.backbone, item.method, cost.trainable + shared, cost.total, cost.macs, cost.extra_macs)
+
+
+@cache
+def _bare(backbone: str, task: str, preset: str) -> tuple[Backbone, int]:
+    """The backbone without weights, and its MACs with the task's head."""
+    built = backbones.load(backbone).build(preset, pretrained=False, device="meta")
+    return built, bare_macs(backbone, tasks.load(task), preset)
 
 
 def _method(job: Job) -> Any:

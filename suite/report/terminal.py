@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,9 +13,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from suite.board import Board, Section
+from suite.inventory import Sizes
 from suite.report.details import doubts
 from suite.report.experiment import absences
 from suite.report.table import Entry, Table, build
+from suite.report.units import MINUS
 
 STYLES = {"reproduced": "green", "higher": "yellow", "lower": "yellow", "failed": "red"}
 PLAIN_WIDTH = 120
@@ -23,9 +27,7 @@ MOST = 20
 
 def print_board(board: Board, console: Console | None = None) -> None:
     """Print every backbone's table, claims and flags; without colour, 120 columns wide, where the output is not a terminal."""
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = _console(console)
     for section in board.sections:
         table = build(section, board.profile)
         console.print(Text(f"\n{table.caption}", style="bold"))
@@ -38,6 +40,25 @@ def print_board(board: Board, console: Console | None = None) -> None:
         _claims(console, section)
         _flags(console, section)
     _papers(console, board)
+
+
+def _console(given: Console | None) -> Console:
+    console = given or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def print_sizes(rows: Sequence[Sizes], console: Console | None = None) -> None:
+    """Print what methods cost, a line each, backbones apart."""
+    console = _console(console)
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for i, title in enumerate(("backbone", "method", "trainable\nparameters", "total\nparameters", "MACs", "extra\nMACs")):
+        grid.add_column(title, justify="right" if i > 1 else "left", vertical="bottom", no_wrap=True)
+    for row, following in zip_longest(rows, rows[1:]):
+        last = following is None or following.backbone != row.backbone
+        grid.add_row(*row[:2], *(f"{count:,}".replace("-", MINUS) for count in row[2:]), end_section=last)
+    console.print(grid)
 
 
 def _fitting(console: Console, table: Table) -> Grid:
