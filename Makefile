@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: setup
-	@$(VENV)/bin/python -m pytest -q
+	@$(VENV)/bin/python -m pytest -q -n logical
 
 # PROFILE=smoke or PROFILE=paper writes that profile into params.yaml first, GROUP=real or GROUP=extras that group of tasks or methods;
 # without them params.yaml decides.

@@ -47,8 +47,9 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
 def cost(task: CostTask) -> Cost:
     """All but latency, single-threaded."""
     cell = task.job.cell
+    _, bare = _bare(cell.backbone, cell.task, task.job.preset)
     return measure(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan, memory=task.memory,
-                   key=task.key, profile=cell.profile)  # fmt: skip
+                   key=task.key, profile=cell.profile, bare=bare)  # fmt: skip
 
 
 def timed(found: tuple[CostTask, Cost]) -> Cost:
