@@ -199,3 +199,5 @@ DVP_MAIN = Experiment(
 
 EXPERIMENTS = (APT_MAIN, APT_CLIP, APT_GENERATION, DAS_MAIN, DAS_SCIENCE, DVP_MAIN)
 """In the order of the page."""
+STANDS_FOR = {measure.task: measure.dataset for experiment in EXPERIMENTS for measure in experiment.measures}
+"""Task -> the dataset of the papers whose place it takes."""

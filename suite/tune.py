@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from suite.errors import UserError
+from suite.experiments import STANDS_FOR
+from suite.recipes import find
 from suite.record import Strict
 from suite.store import write_atomic
 
@@ -24,8 +26,6 @@ SEEDS = (100, 101)
 """Of the tuning runs at each learning rate: none of the board's. One alone picks rates that other seeds do not stand."""
 LIGHT = (1e-3, 3e-3, 1e-2, 3e-2)
 FULL = (1e-4, 3e-4, 1e-3, 3e-3)
-PUBLISHED = {"vilt": 5e-4}
-"""Base learning rate of the papers, for the preset `paper` (papers.md section 1)."""
 
 
 Tried = dict[str, dict[str, FiniteFloat | None]]
@@ -110,16 +110,23 @@ def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: boo
     """The tuned learning rate, of whatever key; the second of `rates` where there is none; for the preset `paper` the published one."""
     default = rates(trains_backbone)[1]
     if preset == "paper":
-        return PUBLISHED.get(backbone, default)
+        return _published(backbone, task, method, trains_backbone) or default
     entry = read(backbone, folder).get(method, {}).get(task, Entry())
     return entry.lr if entry.lr is not None else default
+
+
+def _published(backbone: str, task: str, method: str, trains_backbone: bool) -> float | None:
+    """The papers' rate on the dataset that this task is, or stands for."""
+    found = find(backbone, STANDS_FOR.get(task, task), method)
+    return found and (found.lr if trains_backbone else found.light_lr or found.lr)
 
 
 def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: str, preset: str = "mini",
           folder: Path = FOLDER) -> str | None:
     """Why `learning_rate` may not be the best of those tried; None where it is, or is the published one. key: as in Entry."""
     if preset == "paper":
-        return None if backbone in PUBLISHED else "its published learning rates are not here yet"
+        there = _published(backbone, task, method, trains_backbone)
+        return None if there else "its papers trained nothing there, or did not tell the learning rate"
     entry = read(backbone, folder).get(method, {}).get(task, Entry())
     if entry.key != key or _missing(entry.tried, trains_backbone):
         return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other settings, code or data"

@@ -43,7 +43,10 @@ def test_only_a_complete_entry_gives_a_learning_rate(tmp_path: Path) -> None:
     fill(tmp_path, [60.0, 80.0, 90.0, None])
     assert tune.learning_rate("tiny", "a", "m", folder=tmp_path) == tune.rates(False)[2]
     assert tune.learning_rate("tiny", "b", "m", trains_backbone=True, folder=tmp_path) == tune.rates(True)[1]
-    assert tune.learning_rate("vilt", "a", "m", preset="paper", folder=tmp_path) == 5e-4
+    published = {"preset": "paper", "folder": tmp_path}
+    assert tune.learning_rate("vilt", "world-vqa", "das", **published) == 1e-4 != tune.learning_rate("vilt", "VQA2.0", "m", **published)
+    assert [tune.learning_rate("bert", "world-vqa-4000", "dvp", trains_backbone=whole, **published) for whole in (True, False)] == [1e-4, 1e-3]
+    assert tune.learning_rate("vilt", "a", "m", **published) == tune.LIGHT[1]
 
 
 def test_resumes_with_what_is_missing(tmp_path: Path) -> None:
@@ -74,12 +77,12 @@ def test_a_rate_is_in_doubt_until_it_is_tuned_with_this_code(tmp_path: Path) -> 
         return tune.doubt("tiny", "a", "m", trains_backbone=False, key=key, preset=preset, folder=tmp_path)
 
     fill(tmp_path, [60.0, 80.0, 90.0], "old")
-    assert "never tuned" in str(doubt("old")) and "published" in str(doubt("old", "paper"))
+    assert "never tuned" in str(doubt("old")) and "learning rate" in str(doubt("old", "paper"))
     fill(tmp_path, [60.0, 80.0, 90.0, 70.0], "old")
     assert doubt("old") is None and "other settings" in str(doubt("new"))
     fill(tmp_path, [60.0], "new")
     assert "other settings" in str(doubt("new"))
-    assert tune.doubt("vilt", "a", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
+    assert tune.doubt("vilt", "world-vqa", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
 
 
 def test_a_method_that_always_diverges_is_stored_and_does_not_stop_the_others(tmp_path: Path) -> None:
