@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from suite import variants
 from suite.counts import Counts, extra, trained
 from suite.experiments import APT_MAIN, DAS_SCIENCE, Place
-from suite.report.reported import SCALES, Figure
+from suite.report.reported import Figure
 
 SKIPPED = {"DAS2-7B": 2, "DAS4-7B": 4, "DAS6-7B": 6}
 
@@ -28,13 +28,7 @@ class Audit:
     @property
     def gives(self) -> list[str]:
         """The conventions whose count has the published digits."""
-        return [name for name, count in self.counts.items() if rounds(count, self.figure)]
-
-
-def rounds(count: float, figure: Figure) -> bool:
-    """Is the count, in the figure's unit and with as many decimals, what was printed?"""
-    decimals = len(figure.value.partition(".")[2])
-    return f"{count / SCALES.get(figure.unit, 1.0):.{decimals}f}" == figure.value.removeprefix("+")
+        return [name for name, count in self.counts.items() if self.figure.given_by(count)]
 
 
 def audits(figures: Iterable[Figure]) -> list[Audit]:

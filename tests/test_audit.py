@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from suite import conventions
-from suite.audit import Audit, audits, rounds
+from suite.audit import Audit, audits
 from suite.conventions import BIASES, NORMS, PRODUCTS, QUERIES, WEIGHTINGS
 from suite.report.audited import audited
 from suite.report.reported import Figure, read
@@ -39,8 +39,9 @@ def figure(value: str, unit: str) -> Figure:
 
 
 def test_a_count_has_the_published_digits_or_not() -> None:
-    assert rounds(5.1352e9, figure("5.14", "G")) and not rounds(5.1349e9, figure("5.14", "G"))
-    assert rounds(-11.969, figure("-11.97", "%")) and rounds(7.014, figure("+7.01", "points")) and not rounds(-7.01, figure("+7.01", "points"))
+    deep, gain = figure("5.14", "G"), figure("+7.01", "points")
+    assert deep.given_by(5.1352e9) and not deep.given_by(5.1349e9) and figure("-11.97", "%").given_by(-11.969)
+    assert gain.given_by(7.014) and not gain.given_by(-7.01)
 
 
 def test_which_convention_gives_each_published_number_of_macs(found: list[Audit]) -> None:

@@ -9,13 +9,20 @@ from suite.board import Reproduction, Row, Section, Summary
 from suite.experiments import Experiment, Key, Line, Measure, Place
 from suite.report.details import measured
 from suite.report.formats import markdown_escape
-from suite.report.reported import Figure
+from suite.report.reported import SCALES, Figure
 from suite.report.reported import Place as Where
 from suite.report.table import COSTS_LEGEND, NONE, Block, Entry, Head, Notes, Table, Units, cell, name, refusals, unshown
-from suite.report.units import label
+from suite.report.units import MINUS, label
 
 COSTS = ("trainable", "extra_macs", "ms")
 """The columns of costs for which figures are published; the last column of costs, batch 32, has none."""
+OURS = {"ms": "ms_1_unmerged"}
+"""Column -> what our data call it, where that is another name."""
+SMALL = "at its model's size and on its data: levels do not compare, orders and ratios do"
+FULL = (
+    "behind them ours less theirs and a verdict: a score is reproduced where the paper's lies within our 95 % interval, a cost where it has"
+    " the printed digits"
+)
 
 
 def reproduced(made: Reproduction, profile: str, figures: Mapping[Where, Figure]) -> Table:
@@ -26,13 +33,14 @@ def reproduced(made: Reproduction, profile: str, figures: Mapping[Where, Figure]
     heads = [*units.heads(), *(_head(measure, headlines) for measure in experiment.measures)]
     heads += [Head("Average")] if len(experiment.tasks) > 1 else []
     places = {place.backbone: place for place in experiment.places}
-    parts = [_Part(experiment, places[section.backbone], section, units, notes, figures) for section in made.sections]
+    full = profile == "paper"
+    parts = [_Part(experiment, places[section.backbone], section, units, notes, figures, full) for section in made.sections]
     blocks = [part.block() for part in parts]
     refused = [f"{s.backbone}: {line}" for s in made.sections for line in refusals(s)]
     unplanned = [line for part in parts for line in part.unplanned()]
-    remarks = [*absences(made), *refused, *unplanned, *_sources(parts), *_besides(made, figures)]
+    remarks = [*absences(made), *refused, *unplanned, *_sources(parts), *_besides(made, figures), *experiment.contradictions]
     left_out = [{"backbone": s.backbone} | unshown(refusal, s) for s in made.sections for refusal in s.not_applicable]
-    legend = _legend(experiment, published=bool(figures))
+    legend = _legend(experiment, bool(figures), full)
     return Table(f"{experiment.title}, profile {profile}", legend, heads, blocks, notes.texts, remarks, left_out)
 
 
@@ -62,13 +70,12 @@ def _head(measure: Measure, headlines: Mapping[str, str]) -> Head:
     return Head(measure.task, f"{shown}, {measure.dataset}" if shown else measure.dataset)
 
 
-def _legend(experiment: Experiment, published: bool) -> str:
+def _legend(experiment: Experiment, published: bool, full: bool) -> str:
     reason = experiment.unpublished if published else "there are no figures in results/reported"
     return (
         "Mean over seeds, plus or minus half the 95 % interval (t). Bold: the best of its column in the block, or not told apart from it,"
         f" by the task's headline metric and by the average. {COSTS_LEGEND} Under a task's name stands the data set whose"
-        " place it takes; lines marked published hold the paper's figures, at its model's size and on its data: levels do not compare,"
-        f" orders and ratios do. {experiment.note}Where nothing published stands: {reason}."
+        f" place it takes; lines marked published hold the paper's figures, {FULL if full else SMALL}. {experiment.note}Where nothing published stands: {reason}."
     )
 
 
@@ -94,6 +101,7 @@ class _Part:
     units: Units
     notes: Notes
     figures: Mapping[Where, Figure]
+    full: bool = False
 
     def block(self) -> Block:
         """The rows in the published order."""
@@ -109,10 +117,11 @@ class _Part:
 
     def _line(self, line: Line, row: Row | None) -> list[Entry]:
         """Ours with what was published; nothing where there is neither."""
-        published = self._published(line)
+        columns = self._columns()
+        ours = self._ours(row) if row else [Entry(line.published or NONE), *[Entry(NONE)] * len(columns)]
+        published = [None, *(self._entry(self._find(line, key), column, mine) for (column, key), mine in zip(columns, ours[1:], strict=True))]
         if row is None and not any(published):
             return []
-        ours = self._ours(row) if row else [Entry(line.published or NONE), *[Entry(NONE)] * (len(published) - 1)]
         if any(published):
             alike = ours[0].text.casefold() == str(line.published).casefold()
             data = {"published as": line.published, "published source": self.source(line)}
@@ -143,12 +152,11 @@ class _Part:
         marks = (self.notes.mark(found.why()),) if found.status != "ok" else ()
         return replace(measured(further), marks=marks, data={_column(measure): further.mean, f"{_column(measure)} half": further.half})
 
-    def _published(self, line: Line) -> list[Entry | None]:
-        """By column, the first one left for the word."""
+    def _columns(self) -> list[tuple[str, Key | None]]:
+        """Name of each column but the first, and where its figures stand."""
         columns = [*((column, self.experiment.costs.get(column)) for column in COSTS), ("", None)]
         columns += [(_column(measure), measure.figure) for measure in self.experiment.measures]
-        columns += [("average", self.experiment.average)] if self._averaged else []
-        return [None, *(self._entry(self._find(line, key), column) for column, key in columns)]
+        return columns + ([("average", self.experiment.average)] if self._averaged else [])
 
     def _find(self, line: Line, key: Key | None) -> Figure | None:
         if key is None or line.published is None:
@@ -156,18 +164,31 @@ class _Part:
         experiment = self.experiment
         return self.figures.get((experiment.paper, experiment.table, self.place.published, key.task, key.metric, line.published))
 
-    @staticmethod
-    def _entry(figure: Figure | None, column: str) -> Entry | None:
+    def _entry(self, figure: Figure | None, column: str, mine: Entry) -> Entry | None:
         if figure is None:
             return None
-        shown = figure.text.removesuffix(" %")
-        return Entry(shown, data={f"published {column}": figure.number})
+        entry = Entry(figure.text.removesuffix(" %"), data={f"published {column}": figure.number})
+        ours = mine.data.get(OURS.get(column, column))
+        return entry if ours is None or not self.full else _compared(entry, figure, column, ours, mine.data.get(f"{column} half"))
 
     def source(self, line: Line) -> str:
         """Where the published row was read."""
         wanted = (self.experiment.paper, self.experiment.table, self.place.published, line.published)
         found = [f.source for f in self.figures.values() if (f.paper, f.table, f.backbone, f.method) == wanted]
         return "; ".join(dict.fromkeys(found))
+
+
+def _compared(entry: Entry, figure: Figure, column: str, ours: float, half: float | None) -> Entry:
+    """The published entry with the difference of ours, in base units in the data, and a verdict."""
+    difference = ours - figure.number
+    same = figure.given_by(ours) if column in COSTS else half is not None and abs(difference) <= half
+    verdict = "reproduced" if same else "higher" if difference > 0 else "lower"
+    if column not in COSTS and half is None:
+        verdict = "inconclusive"
+    shown = f"{difference / SCALES.get(figure.unit, 1.0):+.{len(figure.value.partition('.')[2])}f}"
+    shown = shown.replace("-", MINUS) if float(shown) else shown[1:]
+    data = {f"difference {column}": difference, f"verdict {column}": verdict}
+    return replace(entry, text=f"{entry.text} ({shown}, {verdict})", data=entry.data | data)
 
 
 def _column(measure: Measure) -> str:

@@ -39,6 +39,11 @@ class Figure(Strict):
         """In base units: parameters, MACs, milliseconds, percent."""
         return float(self.value) * SCALES.get(self.unit, 1.0)
 
+    def given_by(self, count: float) -> bool:
+        """Is the count, in base units, what was printed, to as many decimals?"""
+        decimals = len(self.value.partition(".")[2])
+        return f"{count / SCALES.get(self.unit, 1.0):.{decimals}f}" == self.value.removeprefix("+")
+
     @property
     def text(self) -> str:
         """As printed, with a true minus sign and its unit."""
