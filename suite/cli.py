@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from suite.plugins import one_line
+from suite import cli_costs
 from suite.errors import UserError
+from suite.options import Epochs, Profile, Quiet, Seeds, Some, Workers, settings_of
+from suite.plugins import one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Reproducibility benchmark of parameter-efficient transfer learning for vision-language models.")  # fmt: skip
@@ -18,29 +20,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 BOARD = Path("results/tables/board.json")
 REFERENCE, REPORTS = Path("results/reference"), Path("reports")
 
-Profile = Annotated[str | None, typer.Option(help="mini, smoke or paper; overrides params.yaml.")]
-Some = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
-Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")]
-Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
-Epochs = Annotated[int | None, typer.Option(help="Epochs instead of each task's own.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of a progress bar.")]
-
-
-def _settings(profile: str | None = None, **lists: Any) -> Any:
-    """params.yaml with the command line's options in their place; libraries stay off the network unless the profile needs it."""
-    from suite import settings
-
-    loaded = settings.load(profile=profile, **lists)
-    if loaded.profile != "paper":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    return loaded
-
 
 @app.command()
 def run(profile: Profile = None, backbone: Some = None, method: Some = None, task: Some = None, seed: Seeds = None,
         workers: Workers = None, epochs: Epochs = None, quiet: Quiet = False) -> None:  # fmt: skip
     """Run the cells and costs that are missing. Failed cells are recorded; `check` sets the exit code."""
-    settings = _settings(profile, backbones=backbone, methods=method, tasks=task, seeds=seed, workers=workers, epochs=epochs)
+    settings = settings_of(profile, backbones=backbone, methods=method, tasks=task, seeds=seed, workers=workers, epochs=epochs)
     from collections import Counter
 
     from suite.plugins import discover
@@ -63,7 +48,7 @@ def collect(profile: Profile = None) -> None:
     """Compute the board from the records of the current grid."""
     from suite.results import current
 
-    results = current(_settings(profile))
+    results = current(settings_of(profile))
     results.write(BOARD)
     typer.echo(f"{len(results.records)} of {len(results.grid)} cells in {BOARD}")
 
@@ -109,7 +94,7 @@ def check(profile: Profile = None) -> None:
     from suite.plugins import discover
     from suite.results import current
 
-    results = current(_settings(profile))
+    results = current(settings_of(profile))
     verdict = gate.check(results.records, results.costs, REFERENCE, results.grid)
     typer.echo(str(verdict))
     if broken := discover().broken:
@@ -123,7 +108,7 @@ def accept(profile: Profile = None) -> None:
     from suite import gate
     from suite.results import current
 
-    results = current(_settings(profile))
+    results = current(settings_of(profile))
     for path in gate.accept(results.records, results.costs, REFERENCE, results.grid):
         typer.echo(f"wrote {path}")
 
@@ -132,7 +117,7 @@ def accept(profile: Profile = None) -> None:
 def tune(backbone: Some = None, method: Some = None, task: Some = None, workers: Workers = None, quiet: Quiet = False,
          file: Annotated[Path | None, typer.Option(help="The methods of this file, wherever it lies.")] = None) -> None:  # fmt: skip
     """Try each method's learning rates, on validation only, and store what was found in results/tuning."""
-    settings = _settings("mini", backbones=backbone, methods=method, tasks=task, workers=workers)
+    settings = settings_of("mini", backbones=backbone, methods=method, tasks=task, workers=workers)
     from suite.results import methods_of
     from suite.run import tune_grid
 
@@ -153,54 +138,13 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
     from suite.results import compared
 
     _warn(discover().broken)
-    print_board(compared(file, _settings(methods=against), quiet=quiet))
-
-
-@app.command()
-def cost(method: Annotated[str | None, typer.Argument(help="One method, in detail; without it all of them, a line each.")] = None,
-         backbone: Some = None, profile: Profile = None,
-         task: Annotated[str | None, typer.Option(help="Of the backbone's; its first one by default.")] = None,
-         plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None,
-         format: Annotated[Literal["text", "csv"], typer.Option(help="Of the list of all methods.")] = "text",
-         published: Annotated[bool, typer.Option("--published", help="The papers' figures, and what gives their digits.")] = False,
-         workers: Workers = None) -> None:  # fmt: skip
-    """Print what methods cost: parameters and multiply-accumulates, without weights or training."""
-    if published:
-        return _published(method is None and not (backbone or task or plan or profile))
-    if method is None and (task or plan):
-        raise UserError("--task and --plan are for one method: petlbench cost METHOD")
-    if method is None:
-        return _inventory(_settings(profile, workers=workers).model_copy(update={"backbones": backbone or "all", "methods": "all"}), format)
-    from suite.inventory import told
-
-    for name in backbone or ["vilt"]:
-        typer.echo("\n".join(told(method, name, _settings(profile), task, plan)))
-
-
-def _published(alone: bool) -> None:
-    from suite.audit import audits
-    from suite.report.audited import audited
-    from suite.report.reported import read
-
-    if not alone:
-        raise UserError("--published is about all of results/reported: give it alone")
-    typer.echo(audited(audits(read().values())))
-
-
-def _inventory(settings: Any, format: str) -> None:
-    from suite import inventory
-    from suite.report.terminal import print_sizes
-
-    rows, lacks = inventory.counted(inventory.items(settings), settings.processes())
-    inventory.write_csv(rows, sys.stdout) if format == "csv" else print_sizes(rows)
-    for line in lacks:
-        typer.echo(line, err=True)
+    print_board(compared(file, settings_of(methods=against), quiet=quiet))
 
 
 @app.command()
 def fetch(profile: Profile = None, task: Some = None) -> None:
     """Read every dataset of the grid once and verify it: counts and content hash. In the paper profile these are the papers' own."""
-    settings = _settings(profile, tasks=task)
+    settings = settings_of(profile, tasks=task)
     if settings.profile == "paper":
         return _papers_data(settings.tasks)
     from suite import tasks
@@ -247,6 +191,10 @@ def list_names() -> None:
             typer.echo(f"{kind:9} {name}")
     if catalogue.broken:
         raise UserError("; ".join(f"{file}: {error}" for file, error in catalogue.broken.items()))
+
+
+app.command()(cli_costs.cost)
+app.command()(cli_costs.measure)
 
 
 @app.callback()

@@ -179,7 +179,7 @@ def timing(model: Trainee, batch: Any) -> Latency:
     inputs = {str(count): move(rows(batch, count), model.device) for count in BATCHES}
 
     def all_sizes() -> dict[str, Interval]:
-        return {count: median_interval(_times(lambda part=part: model.predict(part), model.device)) for count, part in inputs.items()}
+        return {count: median_interval(times(lambda part=part: model.predict(part), model.device)) for count, part in inputs.items()}
 
     model.eval()
     with torch.inference_mode():
@@ -190,7 +190,7 @@ def timing(model: Trainee, batch: Any) -> Latency:
         return Latency(unmerged=unmerged, merged=all_sizes() if merged else None)
 
 
-def _times(run: Callable[[], Any], device: torch.device) -> list[float]:
+def times(run: Callable[[], Any], device: torch.device) -> list[float]:
     """Milliseconds of each run, after runs that are not counted."""
     clock = _cuda_clock if device.type == "cuda" else _clock
     for _ in range(3):
@@ -231,22 +231,34 @@ def median_interval(values: list[float]) -> Interval:
 
 
 def training_peak(model: Trainee, batch: Any) -> int | None:
-    """Bytes that a training step (forward, backward, update) needs at its peak beyond what was there before it.
+    """`peak` of a training step, after one that loads kernels and code pages."""
+    step = training_step(model, batch)
+    step()
+    return peak(step, model.device)
 
-    GPU: of torch's allocator. Linux: of resident memory, with the peak counter reset and the free heap given back before. None elsewhere.
-    """
+
+def training_step(model: Trainee, batch: Any) -> Callable[[], None]:
+    """Forward, backward and update of a new optimiser, to be called."""
+    model.train()
+    seed_everything(0)
+    batch = move(batch, model.device)
+
     def step() -> None:
         update = optimizer(model, model.task.recipe, 1e-4)
         model.loss(batch).backward()
         update.step()
         model.zero_grad()
 
-    model.train()
-    seed_everything(0)
-    batch = move(batch, model.device)
-    step()  # loads kernels and code pages
+    return step
+
+
+def peak(step: Callable[[], None], device: torch.device) -> int | None:
+    """Bytes that a step needs at its peak beyond what was there before it.
+
+    GPU: of torch's allocator. Linux: of resident memory, with the peak counter reset and the free heap given back before. None elsewhere.
+    """
     gc.collect()
-    if model.device.type == "cuda":
+    if device.type == "cuda":
         return _cuda_peak(step)
     return _resident_peak(step) if sys.platform == "linux" else None
 
