@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -144,9 +144,10 @@ def compare(file: Annotated[Path, typer.Argument(help="A method file, wherever i
 @app.command()
 def fetch(profile: Profile = None, task: Some = None) -> None:
     """Read every dataset of the grid once and verify it: counts and content hash. In the paper profile these are the papers' own."""
-    settings = settings_of(profile, tasks=task)
+    settings = settings_of(profile)
     if settings.profile == "paper":
-        return _papers_data(settings.tasks)
+        return _papers_data(task or "all")
+    settings = settings_of(profile, tasks=task)
     from suite import tasks
     from suite.grid import takers
     from suite.settings import chosen

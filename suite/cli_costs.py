@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -15,16 +16,18 @@ def cost(method: Annotated[str | None, typer.Argument(help="One method, in detai
          backbone: Some = None, profile: Profile = None,
          task: Annotated[str | None, typer.Option(help="Of the backbone's; its first one by default.")] = None,
          plan: Annotated[str | None, typer.Option(help="What a method that searches found: JSON, or a file with it.")] = None,
-         format: Annotated[Literal["text", "csv"], typer.Option(help="Of the list of all methods.")] = "text",
+         format: Annotated[Literal["text", "csv"] | None, typer.Option(help="Of the list of all methods; text by default.")] = None,
          published: Annotated[bool, typer.Option("--published", help="The papers' figures, and what gives their digits.")] = False,
          workers: Workers = None) -> None:  # fmt: skip
     """Print what methods cost: parameters and multiply-accumulates, without weights or training."""
     if published:
-        return _published(method is None and not (backbone or task or plan or profile))
+        return _published(not any((method, backbone, task, plan, profile, format, workers)))
     if method is None and (task or plan):
         raise UserError("--task and --plan are for one method: petlbench cost METHOD")
     if method is None:
-        return _inventory(settings_of(profile, workers=workers).model_copy(update={"backbones": backbone or "all", "methods": "all"}), format)
+        return _inventory(_all_of(settings_of(profile, workers=workers), backbone, None), format or "text")
+    if format or workers:
+        raise UserError("--format and --workers are for the list of all methods: petlbench cost")
     from suite.inventory import told
 
     for name in backbone or ["vilt"]:
@@ -38,7 +41,18 @@ def _published(alone: bool) -> None:
 
     if not alone:
         raise UserError("--published is about all of results/reported: give it alone")
-    typer.echo(audited(audits(read().values())))
+    if not (figures := read()):
+        raise UserError("there are no figures in results/reported; run petlbench where params.yaml lies")
+    typer.echo(audited(audits(figures.values())))
+
+
+def _all_of(settings: Any, backbones: list[str] | None, methods: list[str] | None) -> Any:
+    """Settings for all backbones and methods, or those of the command line: params.yaml says what runs, not what can be counted."""
+    from suite.plugins import discover
+
+    for file, error in discover().broken.items():
+        typer.echo(f"warning: {file} is left out: {error}", err=True)
+    return settings.model_copy(update={"backbones": backbones or "all", "methods": methods or "all"})
 
 
 def _inventory(settings: Any, format: str) -> None:
@@ -58,12 +72,24 @@ def measure(backbone: Some = None, method: Some = None,
     from suite import inventory, speed
     from suite.report import speeds
 
-    wanted = inventory.items(settings_of("paper").model_copy(update={"backbones": backbone or "all", "methods": method or "all"}))
-    for row in speed.measure_all(wanted, batch or [1, 32], steps):
-        typer.echo(speeds.line(row))
-    known = speed.read(speed.path_of(speed.here()))
-    typer.echo("\n".join([*speeds.findings(known), f"wrote {speed.path_of(known.device)}"]))
+    lacks = []
+    for item, found in speed.measure_all(inventory.items(_all_of(settings_of("paper"), backbone, method)), batch or [1, 32], steps):
+        lacks += [(item, found)] if isinstance(found, str) else []
+        if not isinstance(found, str):
+            typer.echo(speeds.line(found))
+    for line in inventory.reasons(lacks):
+        typer.echo(line, err=True)
+    path = speed.path_of(speed.here())
+    if path.is_file():
+        _told(speed.read(path), path)
+
+
+def _told(known: Any, path: Path) -> None:
+    """What the file says of saved MACs, and its plot."""
+    from suite.report import speeds
+    from suite.store import write_atomic
+
+    typer.echo("\n".join([*speeds.findings(known), f"measured so far: {path}"]))
     if plot := speeds.plot(known):
-        path = speed.path_of(known.device).with_suffix(".png")
-        path.write_bytes(plot)
-        typer.echo(f"wrote {path}")
+        write_atomic(path.with_suffix(".png"), plot)
+        typer.echo(f"plot: {path.with_suffix('.png')}")

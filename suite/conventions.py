@@ -1,6 +1,7 @@
 """What may be counted beside matrix products, so that a published number of FLOPs can be traced to what it holds; papers.md section 6.
 
-Each convention is the matrix products (suite/macs.py) and one kind of term more. Terms are counted in the forward that runs; none is fitted.
+Each convention is the matrix products (suite/macs.py) and one kind of term more. Terms are counted in the forward that runs; none is
+fitted.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
-import json
 import platform
 import re
 import sys
@@ -22,7 +21,6 @@ from scipy.stats import binom
 from suite import backbones, macs
 from suite.assemble import Trainee, assemble, derive, device_for, move, optimizer
 from suite.core import Backbone, Method, Plan, Task, seed_everything
-from suite.errors import UserError
 from suite.record import Cost, Interval, Latency
 
 BATCHES = (1, 32)
@@ -57,9 +55,9 @@ def measure(method: Method, backbone_name: str, task: Task, *, preset: str, plan
     bare = bare_macs(backbone_name, task, preset) if bare is None else bare
     merged = _forward_macs(model, batch) if method.merge(model.backbone) else None
     with _one_thread():
-        peak = training_peak(_built(method, backbone_name, task, preset, device_for(preset), plan), batch) if memory and measured else None
+        most = training_peak(_built(method, backbone_name, task, preset, device_for(preset), plan), batch) if memory and measured else None
     return Cost(key=key, method=method.name, backbone=backbone_name, task=task.name, profile=profile, plan=plan, **sizes, macs=total,
-                extra_macs=total - bare, macs_merged=merged, peak_memory=peak, machine=machine(preset))
+                extra_macs=total - bare, macs_merged=merged, peak_memory=most, machine=machine(preset))
 
 
 def bare_macs(backbone_name: str, task: Task, preset: str) -> int:
@@ -121,6 +119,12 @@ def parameters(model: Trainee) -> dict[str, int]:
     }
 
 
+def papers_own(backbone: Backbone, trainable: int) -> int:
+    """A method's own parameters as papers.md section 6 counts them: LaVIN's hold what is always trained there."""
+    shared = backbone.always_trained() if getattr(backbone, "counts_always_trained", False) else []
+    return trainable + sum(p.numel() for p in shared)
+
+
 def example(task: Task) -> Any:
     """A shuffled batch of validation data, always the same one."""
     return next(iter(task.batches("validation", derive("cost", 0), shuffle=True)))
@@ -133,35 +137,6 @@ def sized(batch: Any, text: int, height: int, width: int) -> Any:
     ids = batch.input_ids.new_zeros(len(batch.input_ids), text)
     pixels = batch.pixels.new_zeros(1, 3, height, width).expand(len(batch.pixels), -1, -1, -1)
     return dataclasses.replace(batch, input_ids=ids, text_mask=torch.ones_like(ids), pixels=pixels)
-
-
-def plan_of(method: Method, backbone_name: str, preset: str, given: str | None) -> tuple[Plan | None, str]:
-    """The plan to cost a method with, and a line that says where it is from ("" where the method does not search).
-
-    given: a JSON object, or the name of a file with one; without it the method's `example_plan`. Raises UserError where it is neither.
-    """
-    if method.search is None:
-        if given is not None:
-            raise UserError(f"{method.name} does not search: it takes no plan")
-        return None, ""
-    if given is not None:
-        return _read_plan(given), ""
-    plan = method.example_plan(backbones.load(backbone_name).build(preset, pretrained=False, device="meta"))
-    if plan is None:
-        return None, "without --plan: everything that the search chooses from"
-    return plan, f"without --plan, an example: {json.dumps(plan)}"
-
-
-def _read_plan(given: str) -> Plan:
-    try:
-        plan = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
-    except OSError as error:
-        raise UserError(f"a plan is a JSON object or a file with one; cannot read {given[:80]}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"the plan {given[:80]} is no JSON: {error}") from error
-    if not isinstance(plan, dict):
-        raise UserError(f"the plan {given[:80]} is no JSON object")
-    return plan
 
 
 def rows(batch: Any, count: int) -> Any:

@@ -1,4 +1,4 @@
-"""Parameters and MACs at the papers' sizes, on the meta device, by convention (suite/conventions.py): of methods and of what they compare."""
+"""Parameters and MACs at the papers' sizes, on the meta device, by convention (suite/conventions.py)."""
 
 from __future__ import annotations
 

@@ -46,16 +46,24 @@ def items(settings: Settings) -> list[Item]:
 
 
 def counted(wanted: Sequence[Item], workers: int) -> tuple[list[Sizes], list[str]]:
-    """The sizes in the order of the items, and for those that have none a line for each backbone and reason."""
+    """The sizes in the order of the items, and for those that have none a line for each backbone and reason.
+
+    Raises UserError, once all were counted, where a method's code raised something.
+    """
     with tempfile.TemporaryDirectory() as logs:
         found = {outcome.job: outcome for outcome in pool.run("suite.work:sizes", wanted, workers, Path(logs))}
-    outcomes = [found[item] for item in wanted]
-    lacks: dict[tuple[str, str], list[str]] = {}
-    for outcome in outcomes:
-        if not isinstance(outcome.value, Sizes):
-            lacks.setdefault((outcome.job.backbone, outcome.error or outcome.value), []).append(outcome.job.method)
-    lines = [f"none on {backbone} for {', '.join(methods)}: {reason}" for (backbone, reason), methods in lacks.items()]
-    return [outcome.value for outcome in outcomes if isinstance(outcome.value, Sizes)], lines
+    if broken := [f"{item.backbone}, {item.method}: {found[item].error}" for item in wanted if found[item].error]:
+        raise UserError(f"{len(broken)} could not be counted, first {broken[0]}")
+    values = [(item, found[item].value) for item in wanted]
+    return [value for _, value in values if isinstance(value, Sizes)], reasons([(i, v) for i, v in values if isinstance(v, str)])
+
+
+def reasons(lacks: Iterable[tuple[Item, str]]) -> list[str]:
+    """Why items have nothing, a line for each backbone and reason."""
+    methods: dict[tuple[str, str], list[str]] = {}
+    for item, reason in lacks:
+        methods.setdefault((item.backbone, reason), []).append(item.method)
+    return [f"none on {backbone} for {', '.join(names)}: {reason}" for (backbone, reason), names in methods.items()]
 
 
 def write_csv(rows: Iterable[Sizes], file: Any) -> None:
@@ -66,19 +74,22 @@ def write_csv(rows: Iterable[Sizes], file: Any) -> None:
 
 
 def told(method: str, backbone: str, settings: Settings, task: str | None, plan: str | None) -> Iterator[str]:
-    """The costs of one method, line by line; see `suite.cost.plan_of` for `plan`. Raises UserError where it does not fit the backbone."""
+    """The costs of one method, line by line; see `suite.plans.plan_of` for `plan`. Raises UserError where it does not fit the backbone."""
     from suite import backbones
-    from suite.cost import measure, plan_of
+    from suite.cost import measure, papers_own
     from suite.grid import fitting
+    from suite.plans import plan_of
     from suite.plugins import configured, discover
 
     kind, data = discover().get(method), fitting(backbone, task)
-    made = configured(kind, backbone, data.name)
-    if reason := made.not_applicable(backbones.load(backbone).build(settings.preset, pretrained=False, device="meta"), data.name):
+    made, built = configured(kind, backbone, data.name), backbones.load(backbone).build(settings.preset, pretrained=False, device="meta")
+    if reason := made.not_applicable(built, data.name):
         raise UserError(f"{method} on {backbone} for {data.name}: {reason}")
     found, line = plan_of(made, backbone, settings.preset, plan)
     result = measure(made, backbone, data, preset=settings.preset, plan=found, memory=False, profile=settings.profile)
     yield from [line] if line else []
+    if (published := papers_own(built, result.trainable)) != result.trainable:
+        yield f"{'as published':14} {published:>18,}"
     for name in ("trainable", "trainable_all", "total", "macs", "extra_macs", "macs_merged"):
         value = getattr(result, name)
         yield f"{name:14} {'none' if value is None else format(value, ','):>18}"

@@ -7,12 +7,12 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Published:
+class Training:
     """How a paper trained on a dataset.
 
     batch_size: reached by accumulating gradients. lr: base rate; light_lr: where the language model is frozen but for its norms and
     adapters (None: the same). head, fusion: factors of the rate for the task's classifier, and in METER for the fusion layers with what
-    methods put there, and the poolers. warmup: share of the steps, from 0; afterwards the rate falls to 0.
+    methods put there, and the poolers. warmup: share of the steps, from 0; afterwards the rate falls to 0. precision: None: not told.
     """
 
     epochs: int
@@ -26,7 +26,7 @@ class Published:
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
     schedule: Literal["linear", "cosine"] = "linear"
-    precision: Literal["fp16", "fp32"] = "fp16"
+    precision: Literal["fp16", "fp32"] | None = "fp16"
 
 
 DATASETS = ("VQA2.0", "NLVR2", "Flickr30K")
@@ -36,36 +36,40 @@ Key = tuple[str, str, str]
 
 
 def _fusion(paper: str, backbone: str, batches: tuple[int, ...], rates: tuple[float, ...], heads: tuple[float, ...], **rest: object
-            ) -> dict[Key, Published]:  # fmt: skip
+            ) -> dict[Key, Training]:  # fmt: skip
     rows = zip(DATASETS, batches, rates, heads, strict=True)
-    return {(paper, backbone, name): Published(10, batch, lr, head=head, **rest) for name, batch, lr, head in rows}
+    return {(paper, backbone, name): Training(10, batch, lr, head=head, **rest) for name, batch, lr, head in rows}
 
 
-def _language(backbone: str, usual: Published, **changes: dict[str, object]) -> dict[Key, Published]:
+def _language(backbone: str, usual: Training, **changes: dict[str, object]) -> dict[Key, Training]:
     return {("DVP", backbone, name): replace(usual, **changes.get(name.partition("-")[0], {})) for name in LANGUAGE}
 
 
 _VILT, _METER = (10, 1, 1), {"heads": (50, 10, 5), "fusion": 5, "precision": "fp32"}
 _SHORT = {"epochs": 5, "head": 1, "warmup": 0.2}
 
-RECIPES: dict[Key, Published] = {
+RECIPES: dict[Key, Training] = {
     **_fusion("APT", "vilt", (256, 128, 256), (5e-4, 5e-4, 5e-4), _VILT),
     **_fusion("DAS", "vilt", (256, 128, 256), (1e-4, 5e-4, 5e-4), _VILT),
     **_fusion("APT", "meter", (512, 256, 512), (25e-6, 1e-5, 5e-5), **_METER),
     **_fusion("DAS", "meter", (512, 256, 512), (25e-6, 5e-5, 5e-5), **_METER),
-    ("DAS", "lavin", "ScienceQA"): Published(20, 32, 1.125e-3, betas=(0.9, 0.95), weight_decay=0.02, schedule="cosine"),
-    **_language("bert", Published(10, 256, 1e-4, light_lr=1e-3, head=10), GQA={"light_lr": 5e-4}, SNLI=_SHORT | {"light_lr": 5e-4}),
-    **_language("t5", Published(10, 256, 2e-4, light_lr=3e-4, head=10), SNLI=_SHORT),
-    **_language("llama", Published(10, 256, 5e-4, weight_decay=0.2), SNLI={"batch_size": 128}),
-    ("DVP", "llama", "ScienceQA"): Published(20, 32, 1.25e-3, weight_decay=0.05),
+    ("DAS", "lavin", "ScienceQA"): Training(20, 32, 1.125e-3, betas=(0.9, 0.95), weight_decay=0.02, schedule="cosine",
+                                            precision=None),  # fmt: skip
+    **_language("bert", Training(10, 256, 1e-4, light_lr=1e-3, head=10), GQA={"light_lr": 5e-4}, SNLI=_SHORT | {"light_lr": 5e-4}),
+    **_language("t5", Training(10, 256, 2e-4, light_lr=3e-4, head=10), SNLI=_SHORT),
+    **_language("llama", Training(10, 256, 5e-4, weight_decay=0.2), SNLI={"batch_size": 128}),
+    ("DVP", "llama", "ScienceQA"): Training(20, 32, 1.25e-3, weight_decay=0.05),
 }
 """LLaMA's are with adapters alone. Its and LaVIN's warm-up on ScienceQA is 2 of 20 epochs."""
 
 PAPERS = {"vilt": "APT", "meter": "APT", "lavin": "DAS", "bert": "DVP", "t5": "DVP", "llama": "DVP"}
-"""Whose settings a backbone's methods have. DAS's own on the fusion models are DAS's."""
+"""Whose settings a backbone's methods have."""
+OF_DAS = ("das", "das_random")
+"""Methods that have DAS's settings wherever it has some."""
 
 
-def find(backbone: str, dataset: str, method: str) -> Published | None:
+def find(backbone: str, dataset: str, method: str) -> Training | None:
     """How the method's paper trained on it, or, of a baseline, the paper that compares with it; None where none did."""
-    paper = "DAS" if method.startswith("das") else PAPERS.get(backbone)
-    return RECIPES.get((str(paper), backbone, dataset))
+    if backbone not in PAPERS:
+        return None
+    return RECIPES.get(("DAS" if method in OF_DAS else PAPERS[backbone], backbone, dataset))

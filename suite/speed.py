@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +16,19 @@ from pydantic import ValidationError
 
 from suite import tasks
 from suite.assemble import Trainee, assemble, device_for, move
-from suite.cost import example, machine, median_interval, peak, plan_of, rows, sized, times, training_step
+from suite.cost import example, machine, median_interval, peak, rows, sized, times, training_step
 from suite.errors import UserError
 from suite.grid import NOTED, versions
 from suite.inventory import Item
+from suite.plans import plan_of
 from suite.plugins import configured, discover
 from suite.record import Interval, Strict
 from suite.store import write_atomic
 
 FOLDER = Path("results/paper")
 DTYPE = torch.bfloat16
+THREADS = 1
+"""Of a CPU."""
 Found = TypeVar("Found")
 ROOM = 0.9
 """Of the free memory, what weights may take before anything is tried."""
@@ -78,13 +82,13 @@ class Speeds(Strict):
 def here(preset: str = "paper") -> Device:
     """The GPU, or the CPU with its threads."""
     cuda = device_for(preset) == "cuda"
-    return Device(name=machine(preset), driver=_driver() if cuda else None, threads=None if cuda else torch.get_num_threads(),
-                  versions=versions(NOTED))  # fmt: skip
+    return Device(name=machine(preset), driver=_driver() if cuda else None, threads=None if cuda else THREADS, versions=versions(NOTED))
 
 
 def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        said = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return said.stdout.splitlines()[0].strip() or None
@@ -105,37 +109,63 @@ def read(path: Path) -> Speeds:
         raise UserError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
 
 
-def measure_all(items: Sequence[Item], batches: Sequence[int], steps: bool, folder: Path = FOLDER) -> Iterator[Row]:
-    """Measure what the device's file does not have yet; each row is stored as soon as it is there, and given.
+def measure_all(items: Sequence[Item], batches: Sequence[int], steps: bool, folder: Path = FOLDER) -> Iterator[tuple[Item, Row | str]]:
+    """Measure what the device's file does not have yet of what is asked for, or could not be measured; each row is stored as soon as it is
+    there, and given; of an item that makes no sense the reason.
 
     Raises UserError where the file is of other versions or another driver: one file is one measurement.
     """
+    torch.set_num_threads(THREADS)
     device = here(items[0].preset) if items else here()
     path = path_of(device, folder)
     known = read(path) if path.is_file() else Speeds(device=device, dtype=str(DTYPE).removeprefix("torch."))
     if known.device != device:
-        raise UserError(f"{path} was measured with other versions, driver or threads: put it aside to measure anew")
+        raise UserError(f"{path} was measured with other versions or another driver: put it aside to measure anew")
     for item in items:
-        if known.row(item.backbone, item.method) is None and (row := measure(item, batches, steps)) is not None:
-            known.rows.append(row)
+        before = known.row(item.backbone, item.method)
+        left = [count for count in batches if before is None or str(count) not in before.forward]
+        stepping = steps and (before is None or before.step is None)
+        if not left and not stepping:
+            continue
+        found = measure(item, left, stepping)
+        if isinstance(found, Row):
+            known = known.model_copy(update={"rows": [row for row in known.rows if row is not before] + [_joined(before, found)]})
             write_atomic(path, (known.model_dump_json(indent=1) + "\n").encode())
-            yield row
+        yield item, found
 
 
-def measure(item: Item, batches: Sequence[int], steps: bool) -> Row | None:
-    """None where the method does not apply."""
+def _joined(before: Row | None, found: Row) -> Row:
+    if before is None:
+        return found
+    lacks = {what: lack for what, lack in before.lacks.items() if what not in found.forward and (what != "step" or found.step is None)}
+    kept = before if found.step is None else found
+    steps = {name: getattr(kept, name) for name in ("step", "step_batch", "peak_memory")}
+    return found.model_copy(update={"forward": before.forward | found.forward, "lacks": lacks | found.lacks, **steps})
+
+
+def measure(item: Item, batches: Sequence[int], steps: bool) -> Row | str:
+    """The reason where the method does not apply."""
     from suite.work import sizes
 
-    found = sizes(item)
-    if isinstance(found, str):
-        return None
-    row = Row(backbone=item.backbone, method=item.method, trainable=found.trainable_params, macs=found.macs, extra_macs=found.extra_macs)
-    if lack := no_room(found.total_params * DTYPE.itemsize, device_for(item.preset)):
+    sized_up = sizes(item)
+    if isinstance(sized_up, str):
+        return sized_up
+    row = Row(backbone=item.backbone, method=item.method, trainable=sized_up.trainable_params, macs=sized_up.macs,
+              extra_macs=sized_up.extra_macs)  # fmt: skip
+    _tidy()
+    if lack := no_room(sized_up.total_params * DTYPE.itemsize, device_for(item.preset)):
         return row.model_copy(update={"lacks": dict.fromkeys([*map(str, batches), *(["step"] if steps else [])], lack)})
     model = _built(item)
     forward, lacks = _forward(model, batches)
     found, lack = _tried(lambda: _step(model)) if steps else ({}, None)
     return row.model_copy(update={"forward": forward, "lacks": lacks | ({"step": lack} if lack else {}), **(found or {})})
+
+
+def _tidy() -> None:
+    """Give back what the model before had."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _built(item: Item) -> Trainee:
@@ -191,7 +221,8 @@ def _tried(run: Callable[[], Found]) -> tuple[Found | None, str | None]:
         told = " ".join(str(error).split())
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in told:
             raise
-        return None, f"out of memory: {told[:160]}"
+    _tidy()
+    return None, f"out of memory: {told[:160]}"
 
 
 def no_room(needed: int, device: str) -> str | None:

@@ -14,7 +14,7 @@ from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from suite.errors import UserError
 from suite.experiments import STANDS_FOR
-from suite.recipes import find
+from suite.recipes import Training, find
 from suite.record import Strict
 from suite.store import write_atomic
 
@@ -117,16 +117,22 @@ def learning_rate(backbone: str, task: str, method: str, *, trains_backbone: boo
 
 def _published(backbone: str, task: str, method: str, trains_backbone: bool) -> float | None:
     """The papers' rate on the dataset that this task is, or stands for."""
-    found = find(backbone, STANDS_FOR.get(task, task), method)
+    found = _training(backbone, task, method)
     return found and (found.lr if trains_backbone else found.light_lr or found.lr)
+
+
+def _training(backbone: str, task: str, method: str) -> Training | None:
+    return find(backbone, STANDS_FOR.get(task, task), method)
 
 
 def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: str, preset: str = "mini",
           folder: Path = FOLDER) -> str | None:
     """Why `learning_rate` may not be the best of those tried; None where it is, or is the published one. key: as in Entry."""
     if preset == "paper":
-        there = _published(backbone, task, method, trains_backbone)
-        return None if there else "its papers trained nothing there, or did not tell the learning rate"
+        found = _training(backbone, task, method)
+        if found is None:
+            return "its papers trained nothing there, or did not tell the learning rate"
+        return None if found.head == found.fusion == 1 else "its papers' factors for the head and the fusion layers are not applied yet"
     entry = read(backbone, folder).get(method, {}).get(task, Entry())
     if entry.key != key or _missing(entry.tried, trains_backbone):
         return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other settings, code or data"

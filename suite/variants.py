@@ -9,7 +9,7 @@ from typing import ClassVar
 from suite import macs
 from suite.conventions import PRODUCTS
 from suite.core import Backbone, Method, Plan
-from suite.counts import Counts, bare, beside, built, whole
+from suite.counts import Counts, bare, beside, built, trained, whole
 from suite.modules import Prompt, prompt_length
 from suite.plugins import discover
 from suite.report.reported import Figure
@@ -42,11 +42,23 @@ def of(figure: Figure) -> Counts:
         return {"prompts of their own in self- and in cross-attention": _own(Everywhere())}
     if wanted == ("METER", "Deep Prompt", "additional FLOPs"):
         return _deep()
+    if wanted == ("METER", "Full Tuning", "updated parameters"):
+        return _larger()
     return {}
 
 
 def _own(method: Method) -> int:
     return sum(p.numel() for p in method.trainable(built(method, "meter").backbone))
+
+
+def _larger() -> Counts:
+    """METER is pre-trained on pictures of 288 pixels; a table of positions for those of 384 has more rows."""
+    backbone = built(Everywhere(), "meter").backbone
+    _, height, width = backbone.papers_input()
+    vision = backbone.model.vit_model
+    patch, there = vision.config.patch_size, vision.embeddings.position_embedding.weight
+    more = (1 + height // patch * (width // patch) - len(there)) * there.shape[1]
+    return {f"{name}, with positions for 384 pixels": count + more for name, count in trained("full", "meter").items()}
 
 
 def _deep() -> Counts:
@@ -72,17 +84,19 @@ def of_abstract(figure: Figure, figures: Sequence[Figure]) -> Counts | None:
 
 def _gains(figures: Sequence[Figure]) -> Counts:
     """How much higher APT's published figures are than deep prompts', on METER."""
-    table = {(f.method, f"{f.task}, {f.metric}"): f.number for f in figures if (f.paper, f.table, f.backbone) == ("APT", "main comparison", "METER")}
-    columns = [column for method, column in table if method == "APT" and not column.startswith("all,")]
+    rows = [f for f in figures if (f.paper, f.table, f.backbone) == ("APT", "main comparison", "METER")]
+    table = {(f.method, f"{f.task}, {f.metric}"): f.number for f in rows if f.task != "all"}
+    columns = [column for method, column in table if method == "APT" and ("Deep Prompt", column) in table]
     return {f"published {column}": table["APT", column] - table["Deep Prompt", column] for column in columns}
 
 
 def _prompts(figures: Sequence[Figure]) -> Counts:
     """APT's additional computation against deep prompts', on METER, in percent."""
     published = {f.method: f.number for f in figures if (f.backbone, f.metric) == ("METER", "additional FLOPs")}
+    ratio = _percent(published["APT"], published["Deep Prompt"]) if {"APT", "Deep Prompt"} <= published.keys() else None
     apt, deep = (beside(discover().get(name)(), "meter") for name in ("apt", "prompt_deep"))
     counted = {f"counted, prompts {name}": _percent(apt[PRODUCTS], count) for name, count in deep.items()}
-    return {"of the published additional FLOPs": _percent(published["APT"], published["Deep Prompt"])} | counted
+    return ({} if ratio is None else {"of the published additional FLOPs": ratio}) | counted
 
 
 def _skipping() -> Counts:

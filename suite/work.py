@@ -12,10 +12,11 @@ import torch
 
 from suite import backbones, tasks
 from suite.core import Backbone
-from suite.cost import bare_macs, latency_of, measure, plan_of
+from suite.cost import bare_macs, latency_of, measure, papers_own
 from suite.errors import UserError
 from suite.grid import CellTask, CostTask, Job
 from suite.inventory import Item, Sizes
+from suite.plans import plan_of
 from suite.plugins import configured, discover
 from suite.record import Cost, Provenance, Record
 from suite.store import Examples
@@ -79,8 +80,7 @@ def sizes(item: Item) -> Sizes | str:
         cost = measure(method, item.backbone, task, preset=item.preset, plan=plan, memory=False, bare=bare)
     except UserError as error:
         return str(error)
-    shared = sum(p.numel() for p in built.always_trained()) if getattr(built, "counts_always_trained", False) else 0
-    return Sizes(item.backbone, item.method, cost.trainable + shared, cost.total, cost.macs, cost.extra_macs)
+    return Sizes(item.backbone, item.method, papers_own(built, cost.trainable), cost.total, cost.macs, cost.extra_macs)
 
 
 @cache

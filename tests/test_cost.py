@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from suite import backbones, macs, tasks
 from suite.core import Backbone, Batch, freeze
 from suite.assemble import assemble
-from suite.cost import Bare, example, latency_of, measure, median_interval, parameters, plan_of, rows, sized, training_peak
+from suite.cost import Bare, example, latency_of, measure, median_interval, parameters, rows, sized, training_peak
+from suite.plans import plan_of
 from suite.plugins import discover
 from suite.tasks.nlvr2 import Pair
 

@@ -17,10 +17,9 @@ from suite.errors import UserError
 from suite.experiments import EXPERIMENTS
 from suite.record import Record
 from suite.report import reported
-from suite.report.experiment import _compared, reproduced
+from suite.report.experiment import reproduced
 from suite.report.formats import to_markdown
 from suite.report.plot import points
-from suite.report.table import Entry
 from suite.report.terminal import print_board
 from suite.report.write import paper_tables, render
 from suite.report.write import papers as paper_files
@@ -94,41 +93,6 @@ def test_ours_beside_the_published(files: dict[str, str]) -> None:
     assert "*published*" not in [row[0] for row in lines(files["das-main.md"], "vilt")]
     assert "Published figures: github.com/DoubtedSteam/APT README.md at d66bbc4." in files["apt-main.tex"]
     assert "−11.97 %" in files["das-main.md"] and "arXiv 2309.01479" in files["das-main.md"]
-
-
-def test_the_paper_profile_tells_difference_and_verdict() -> None:
-    """A cost by its printed digits, a score by our interval, one seed alone by neither."""
-    found = papers.board(("vilt",))
-    there = made(found, "apt-main")
-    table = reproduced(there, "paper", FIGURES)
-    rows = {row[0].text: row for row in table.rows}
-    trained, score = rows["APT"][1].published, rows["APT"][5].published
-    assert trained.text == "1.92 M (−1.91, lower)" and trained.data["verdict trainable"] == "lower"
-    assert trained.data["difference trainable"] == 12_000 - 1_920_000
-    ours = rows["APT"][5].data
-    assert score.text.startswith("70.94 (+") and score.data["difference world-vqa"] == pytest.approx(ours["world-vqa"] - 70.94)
-    assert score.data["verdict world-vqa"] == "higher" and "95 % interval" in table.legend
-    assert not any("verdict" in key for entry in reproduced(there, "mini", FIGURES).rows[0] for key in (entry.published or entry).data)
-
-
-@pytest.mark.parametrize(("ours", "half", "verdict"), [(71.5, 0.6, "reproduced"), (71.5, 0.4, "higher"), (70.0, 0.4, "lower"),
-                                                       (70.94, None, "inconclusive")])  # fmt: skip
-def test_a_score_is_reproduced_within_its_interval(ours: float, half: float | None, verdict: str) -> None:
-    figure = next(f for f in FIGURES.values() if (f.backbone, f.method, f.task, f.metric) == ("ViLT", "APT", "VQA2.0", "accuracy"))
-    entry = _compared(Entry("70.94"), figure, "world-vqa", ours, half)
-    assert entry.data["verdict world-vqa"] == verdict and entry.text.endswith(f", {verdict})")
-    cost = next(f for f in FIGURES.values() if (f.backbone, f.method, f.unit) == ("ViLT", "APT", "M"))
-    assert _compared(Entry("x"), cost, "trainable", 1_916_940, None).text == "x (0.00, reproduced)"
-
-
-def test_contradictions_stand_below_the_table(files: dict[str, str]) -> None:
-    assert "gain of 7.01 points is that of no column" in files["apt-main.md"] and "bottleneck of 102" in files["apt-main.tex"]
-    gains = {f.metric if f.task == "Flickr30K" else f.task: f.number for f in FIGURES.values() if (f.backbone, f.method, f.table) == (
-        "METER", "APT", "main comparison") and f.unit == "%"}  # fmt: skip
-    deep = {f.metric if f.task == "Flickr30K" else f.task: f.number for f in FIGURES.values() if (f.backbone, f.method, f.table) == (
-        "METER", "Deep Prompt", "main comparison") and f.unit == "%"}  # fmt: skip
-    for name, value in gains.items():
-        assert f"{value - deep[name]:.2f}" in EXPERIMENTS[0].contradictions[0]
 
 
 def test_the_average_counts_columns_as_the_paper_does(board: Board) -> None:

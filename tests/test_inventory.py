@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from suite import inventory, work
+from suite import inventory, pool, work
 from suite.errors import UserError
 from suite.inventory import Item, Sizes
 from suite.report.terminal import print_sizes
@@ -45,6 +45,19 @@ def test_reasons_are_told_once_for_each_backbone(tmp_path: Path) -> None:
     rows, lacks = inventory.counted(items, 1)
     assert [row.method for row in rows] == ["visual_prompt"] and len(lacks) == 2
     assert lacks[0].startswith("none on bert for lora, apt: pictures reach") and lacks[1].startswith("none on bert for coop: ")
+
+
+def test_a_method_that_raises_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    item = Item("vilt", "mine", "world-vqa", "mini")
+    broken = [pool.Outcome(item, error="ValueError: what")]
+    monkeypatch.setattr(pool, "run", lambda *_: iter(broken))
+    with pytest.raises(UserError, match="1 could not be counted, first vilt, mine: ValueError: what"):
+        inventory.counted([item], 1)
+
+
+def test_one_method_is_told_with_its_published_size() -> None:
+    lines = list(inventory.told("lavin", "lavin", Settings(profile="paper"), None, None))
+    assert lines[0].split() == ["as", "published", "3,781,296"] and lines[1].split() == ["trainable", "3,113,520"]
 
 
 def test_csv_has_plain_integers() -> None:

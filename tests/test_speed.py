@@ -27,8 +27,8 @@ def row(method: str, extra: int, ms: float, backbone: str = "vilt") -> Row:
     return Row(backbone=backbone, method=method, trainable=5, macs=1000 + extra, extra_macs=extra, forward={"1": at(ms / 10), "32": at(ms)})
 
 
-BOARD = Speeds(device=CARD, dtype="bfloat16", rows=[row("head", 0, 10), row("prompt_deep", 400, 16), row("apt", 100, 15.9), row("das", -100, 9),
-                                                   row("apt", 5, 3, "clip")])  # fmt: skip
+BOARD = Speeds(device=CARD, dtype="bfloat16", rows=[
+    row("head", 0, 10), row("prompt_deep", 400, 16), row("apt", 100, 15.9), row("das", -100, 9), row("apt", 5, 3, "clip")])  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_a_row_has_all_that_was_asked_for() -> None:
     assert found.step_batch == 32 and found.peak_memory > 2**20
     assert found.per_second(2) == pytest.approx(2e3 / found.forward["2"].median) and found.per_second(32) is None
     assert torch.get_default_dtype() == torch.float32
-    assert speed.measure(Item("bert", "lora", "world-vqa-4000", "mini"), (1,), False) is None
+    assert speed.measure(Item("bert", "lora", "world-vqa-4000", "mini"), (1,), False).startswith("pictures reach this backbone")
 
 
 def test_weights_and_inputs_are_of_half_precision() -> None:
@@ -61,16 +61,36 @@ def test_every_backbone_runs_forward_and_backward(name: str) -> None:
     assert found.forward["1"].median > 0 and found.step.median > 0 and not found.lacks
 
 
-def test_rows_are_kept_and_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Item] = []
-    monkeypatch.setattr(speed, "measure", lambda item, batches, steps: asked.append(item) or row(item.method, 0, 1))
-    assert [r.method for r in speed.measure_all([HEAD, APT], (1,), False, tmp_path)] == ["head", "apt"]
-    assert list(speed.measure_all([HEAD, APT], (1,), False, tmp_path)) == [] and asked == [HEAD, APT]
+def test_rows_are_kept_and_what_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[int, ...], bool]] = []
+
+    def measured(item: Item, batches: list[int], steps: bool) -> Row | str:
+        asked.append((item.method, tuple(batches), steps))
+        found = row(item.method, 0, 1).model_copy(update={"forward": {str(count): at(count) for count in batches if count < 64}})
+        lacks = {str(count): "too big" for count in batches if count >= 64}
+        return found.model_copy(update={"lacks": lacks, "step": at(9.0) if steps else None, "step_batch": 4 if steps else 0})
+
+    def run(*batches: int, steps: bool = False) -> int:
+        asked.clear()
+        return len(list(speed.measure_all([HEAD, APT], batches, steps, tmp_path)))
+
+    monkeypatch.setattr(speed, "measure", measured)
+    assert run(1, 64) == 2 and asked == [("head", (1, 64), False), ("apt", (1, 64), False)]
+    assert run(1) == 0 == len(asked)
+    assert run(1, 2, 64, steps=True) == 2 and asked[0] == ("head", (2, 64), True)
+    assert run(1, 2, steps=True) == 0
+    (first, _) = speed.read(speed.path_of(speed.here("mini"), tmp_path)).rows
+    assert set(first.forward) == {"1", "2"} and first.lacks == {"64": "too big"} and first.step == at(9.0) and first.step_batch == 4
+    assert run(4) == 2
+    (first, _) = speed.read(speed.path_of(speed.here("mini"), tmp_path)).rows
+    assert set(first.forward) == {"1", "2", "4"} and first.step == at(9.0)
+    monkeypatch.setattr(speed, "measure", lambda *asked: "makes no sense")
+    assert list(speed.measure_all([HEAD], (8,), False, tmp_path)) == [(HEAD, "makes no sense")]
     path = speed.path_of(speed.here("mini"), tmp_path)
     assert [r.method for r in speed.read(path).rows] == ["head", "apt"] and speed.read(path).device.threads == 1
     other = speed.read(path).model_copy(update={"device": CARD})
     path.write_text(other.model_dump_json())
-    with pytest.raises(UserError, match="measured with other versions, driver or threads"):
+    with pytest.raises(UserError, match="measured with other versions or another driver"):
         list(speed.measure_all([HEAD], (1,), False, tmp_path))
     path.write_text("{")
     with pytest.raises(UserError, match="is damaged"):

@@ -45,7 +45,8 @@ def test_only_a_complete_entry_gives_a_learning_rate(tmp_path: Path) -> None:
     assert tune.learning_rate("tiny", "b", "m", trains_backbone=True, folder=tmp_path) == tune.rates(True)[1]
     published = {"preset": "paper", "folder": tmp_path}
     assert tune.learning_rate("vilt", "world-vqa", "das", **published) == 1e-4 != tune.learning_rate("vilt", "VQA2.0", "m", **published)
-    assert [tune.learning_rate("bert", "world-vqa-4000", "dvp", trains_backbone=whole, **published) for whole in (True, False)] == [1e-4, 1e-3]
+    rates = [tune.learning_rate("bert", "world-vqa-4000", "dvp", trains_backbone=whole, **published) for whole in (True, False)]
+    assert rates == [1e-4, 1e-3]
     assert tune.learning_rate("vilt", "a", "m", **published) == tune.LIGHT[1]
 
 
@@ -82,7 +83,9 @@ def test_a_rate_is_in_doubt_until_it_is_tuned_with_this_code(tmp_path: Path) -> 
     assert doubt("old") is None and "other settings" in str(doubt("new"))
     fill(tmp_path, [60.0], "new")
     assert "other settings" in str(doubt("new"))
-    assert tune.doubt("vilt", "world-vqa", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
+    factors = tune.doubt("meter", "world-vqa", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path)
+    assert "factors for the head and the fusion layers" in str(factors)
+    assert tune.doubt("vilt", "world-nlvr2", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
 
 
 def test_a_method_that_always_diverges_is_stored_and_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from suite.data.published import Published, damage_told
+from suite.data.published import PARTS, Published, damage_told
 from suite.data.reader import ranked
 from suite.errors import UserError
 from suite.names import unknown
-
-PARTS = {"train": "train", "validation": "val", "test": "test"}
-"""Split -> what the split files call it."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from suite.data.published import Published
+from suite.data.published import PARTS, Published
 from suite.errors import UserError
 
 CAPTIONS = 5
@@ -15,13 +15,14 @@ CAPTIONS = 5
 
 PHOTOGRAPHS = {"train": 29_000, "validation": 1_014, "test": 1_000}
 SIZES = {split: CAPTIONS * count for split, count in PHOTOGRAPHS.items()}
-PARTS = {"train": "train", "validation": "val", "test": "test"}
-"""Split -> what the file calls it. The papers train on train and validation together (papers.md section 1)."""
 
 
 @dataclass(eq=False)
 class Flickr30k(Published):
-    """A row is a caption, as it was written (`raw`), with its photograph, whose file name is `image_id`."""
+    """A row is a caption, as it was written (`raw`), with its photograph, whose file name is `image_id`.
+
+    The papers train on train and validation together (papers.md section 1).
+    """
 
     version: ClassVar[str] = "1.0"
     folder: ClassVar[str] = "flickr30k"

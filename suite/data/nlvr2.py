@@ -24,8 +24,8 @@ class Nlvr2(Published):
     folder: ClassVar[str] = "nlvr2"
     licence: ClassVar[str] = "annotations CC-BY-4.0; photographs belong to their owners, for research only"
     how: ClassVar[str] = (
-        "Put data/train.json, data/dev.json and data/test1.json of github.com/lil-lab/nlvr (folder nlvr2), and the pictures, which its README"
-        " says how to ask for, as images/train, images/dev and images/test1 below nlvr2"
+        "Put data/train.json, data/dev.json and data/test1.json of github.com/lil-lab/nlvr (folder nlvr2), and the pictures, which its"
+        " README says how to ask for, as images/train, images/dev and images/test1 below nlvr2"
     )
 
     @property

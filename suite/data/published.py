@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from datasets import Features
 
 
+PARTS = {"train": "train", "validation": "val", "test": "test"}
+"""Split -> what most releases call it."""
+
+
 @dataclass(eq=False)
 class Published(Reader):
     """A dataset below `folder` of PETLBENCH_MIRROR or of .cache/data, unpacked as `how` says.
@@ -70,13 +74,14 @@ class Published(Reader):
         wanted, where = self.sizes[name], f"{self.name}/{name}"
         with damage_told(where):
             rows = checked(where, self.rows(name), self.pictures if self.pictured else (), self.texts)
+            names = {folder: _names(folder) for column in self.pictures for folder in {path.parent for path in rows[column] if path}}
         if (count := len(rows["id"])) != wanted:
             raise UserError(f"{where}: found {count:,} rows, expected {wanted:,}")
         twice = [key for key, times in Counter(rows["id"]).items() if times > 1]
         if twice:
             raise UserError(f"{where}: {len(twice):,} ids are there more than once, first {twice[0]}")
         for column in self.pictures:
-            _all_there(where, rows[column], rows["id"])
+            _all_there(where, rows[column], rows["id"], names)
         return rows | {column: [path and {"bytes": None, "path": str(path)} for path in rows[column]] for column in self.pictures}
 
     def _features(self) -> Features:
@@ -99,15 +104,23 @@ def lines(file: Path) -> list[Any]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]  # `splitlines` cuts inside texts too
 
 
-def _all_there(where: str, paths: list[Path | None], ids: list[str]) -> None:
-    """Raises UserError for the first picture that is not there; a folder is listed once, however many of its pictures are asked for."""
-    names: dict[Path, set[str]] = {}
-    for folder in {path.parent for path in paths if path}:
-        names[folder] = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+def _names(folder: Path) -> set[str]:
+    """Of a folder's files; none where there is no folder."""
+    return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+
+
+def _all_there(where: str, paths: list[Path | None], ids: list[str], names: dict[Path, set[str]]) -> None:
+    """Raises UserError for the first picture that is not there. names: the files of each folder, listed once."""
     lost = [(path, key) for path, key in zip(paths, ids) if path and path.name not in names[path.parent]]
     if lost:
         raise UserError(f"{where}: the picture {lost[0][0]} of row {lost[0][1]} is missing ({len(lost):,} such rows)")
 
 
 def _told(path: str, home: Path) -> list[Any]:
-    return [Path(path).relative_to(home).as_posix(), Path(path).stat().st_size]
+    """Name below the dataset's folder, and bytes. Raises UserError for an empty file and for one that lies elsewhere."""
+    file = Path(path)
+    if not file.is_relative_to(home):
+        raise UserError(f"{file} is not below {home}")
+    if not (size := file.stat().st_size):
+        raise UserError(f"{file} is empty")
+    return [file.relative_to(home).as_posix(), size]

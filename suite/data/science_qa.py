@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from suite.data.published import Published
+from suite.data.published import PARTS, Published
 
 SIZES = {"train": 12_726, "validation": 4_241, "test": 4_241}
-PARTS = {"train": "train", "validation": "val", "test": "test"}
-"""Split -> what the release calls it."""
 
 KINDS = {(True, False): "text", (False, True): "image", (True, True): "both", (False, False): "none"}
 """(Has it a text, a picture?) -> kind of context. The published break-down counts a question with both twice, in TXT and in IMG."""

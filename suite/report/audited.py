@@ -16,9 +16,11 @@ HEAD = """# Published costs, counted again
 
 Parameters and multiply-accumulates at the papers' sizes and sequence lengths, counted without weights (`petlbench cost --published`).
 *Counted* is the method's own parameters, of full tuning the model's without a head, and the MACs of matrix products alone. *Given by* names
-every convention that rounds to the published digits: that one, or matrix products with one kind of term more; *none* means that no
-convention does, and below the table stands all that was tried. Each term is counted for every method, none was chosen to hit a figure. The
-published figures are not of one convention: bias adds belong to ViLT's adapter and not to METER's.
+every convention that rounds to the published digits. Of parameters these are the method's own and, for LaVIN, with what it always trains;
+of MACs the matrix products, alone or with one kind of term more, and the method folded into the weights; of an abstract's percentages
+quotients of either, or of the published figures. *None* means that no convention does; below the table stands all that was tried. Each term
+is counted for every method, none was chosen to hit a figure. The published figures are not of one convention: bias adds belong to ViLT's
+adapter and not to METER's.
 
 | Backbone | Method | Figure | Published | Counted | Given by |
 | :-- | :-- | :-- | --: | --: | :-- |"""

@@ -9,19 +9,17 @@ from suite.board import Reproduction, Row, Section, Summary
 from suite.experiments import Experiment, Key, Line, Measure, Place
 from suite.report.details import measured
 from suite.report.formats import markdown_escape
-from suite.report.reported import SCALES, Figure
+from suite.report.reported import Figure
 from suite.report.reported import Place as Where
 from suite.report.table import COSTS_LEGEND, NONE, Block, Entry, Head, Notes, Table, Units, cell, name, refusals, unshown
 from suite.report.units import MINUS, label
 
 COSTS = ("trainable", "extra_macs", "ms")
 """The columns of costs for which figures are published; the last column of costs, batch 32, has none."""
-OURS = {"ms": "ms_1_unmerged"}
-"""Column -> what our data call it, where that is another name."""
 SMALL = "at its model's size and on its data: levels do not compare, orders and ratios do"
 FULL = (
-    "behind them ours less theirs and a verdict: a score is reproduced where the paper's lies within our 95 % interval, a cost where it has"
-    " the printed digits"
+    "behind its scores ours less theirs and a verdict: reproduced where the paper's lies within our 95 % interval. Which convention gives"
+    " its costs is told in docs/paper-costs.md"
 )
 
 
@@ -75,7 +73,8 @@ def _legend(experiment: Experiment, published: bool, full: bool) -> str:
     return (
         "Mean over seeds, plus or minus half the 95 % interval (t). Bold: the best of its column in the block, or not told apart from it,"
         f" by the task's headline metric and by the average. {COSTS_LEGEND} Under a task's name stands the data set whose"
-        f" place it takes; lines marked published hold the paper's figures, {FULL if full else SMALL}. {experiment.note}Where nothing published stands: {reason}."
+        f" place it takes; lines marked published hold the paper's figures, {FULL if full else SMALL}. {experiment.note}Where nothing"
+        f" published stands: {reason}."
     )
 
 
@@ -119,7 +118,8 @@ class _Part:
         """Ours with what was published; nothing where there is neither."""
         columns = self._columns()
         ours = self._ours(row) if row else [Entry(line.published or NONE), *[Entry(NONE)] * len(columns)]
-        published = [None, *(self._entry(self._find(line, key), column, mine) for (column, key), mine in zip(columns, ours[1:], strict=True))]
+        figures = [self._find(line, key) for _, key in columns]
+        published = [None, *(self._entry(*found) for found in zip(figures, (column for column, _ in columns), ours[1:], strict=True))]
         if row is None and not any(published):
             return []
         if any(published):
@@ -168,8 +168,10 @@ class _Part:
         if figure is None:
             return None
         entry = Entry(figure.text.removesuffix(" %"), data={f"published {column}": figure.number})
-        ours = mine.data.get(OURS.get(column, column))
-        return entry if ours is None or not self.full else _compared(entry, figure, column, ours, mine.data.get(f"{column} half"))
+        ours = mine.data.get(column)
+        if ours is None or not self.full or column in COSTS:
+            return entry
+        return _compared(entry, figure, column, ours, mine.data.get(f"{column} half"))
 
     def source(self, line: Line) -> str:
         """Where the published row was read."""
@@ -179,14 +181,11 @@ class _Part:
 
 
 def _compared(entry: Entry, figure: Figure, column: str, ours: float, half: float | None) -> Entry:
-    """The published entry with the difference of ours, in base units in the data, and a verdict."""
+    """The published score with the difference of ours and a verdict; one seed alone has no interval."""
     difference = ours - figure.number
-    same = figure.given_by(ours) if column in COSTS else half is not None and abs(difference) <= half
-    verdict = "reproduced" if same else "higher" if difference > 0 else "lower"
-    if column not in COSTS and half is None:
-        verdict = "inconclusive"
-    shown = f"{difference / SCALES.get(figure.unit, 1.0):+.{len(figure.value.partition('.')[2])}f}"
-    shown = shown.replace("-", MINUS) if float(shown) else shown[1:]
+    side = "higher" if difference > 0 else "lower"
+    verdict = "inconclusive" if half is None else "reproduced" if abs(difference) <= half else side
+    shown = f"{difference:+.{len(figure.value.partition('.')[2])}f}".replace("-", MINUS)
     data = {f"difference {column}": difference, f"verdict {column}": verdict}
     return replace(entry, text=f"{entry.text} ({shown}, {verdict})", data=entry.data | data)
 

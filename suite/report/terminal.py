@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,11 +14,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from suite.board import Board, Section
-from suite.inventory import Sizes
 from suite.report.details import doubts
 from suite.report.experiment import absences
 from suite.report.table import Entry, Table, build
 from suite.report.units import MINUS
+
+if TYPE_CHECKING:
+    from suite.inventory import Sizes
 
 STYLES = {"reproduced": "green", "higher": "yellow", "lower": "yellow", "failed": "red"}
 PLAIN_WIDTH = 120
