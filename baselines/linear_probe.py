@@ -23,4 +23,5 @@ class LinearProbe(Method):
     def not_applicable(self, backbone: Backbone, task: str) -> str | None:
         if not hasattr(backbone, "text_features"):
             return "nothing classifies pictures alone here"
-        return "a linear classifier has no weights for classes that it was not trained on" if task == "world-classes" else None
+        unseen = task == "world-classes" or task.endswith("-new")
+        return "a linear classifier has no weights for classes that it was not trained on" if unseen else None

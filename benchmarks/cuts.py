@@ -22,11 +22,10 @@ def cut(backbone: str, preset: str, examples: int, passes: int) -> dict[str, Any
     from suite.assemble import assemble
     from suite.plugins import discover
 
-    task, das = grid.fitting(backbone, None), discover().get("das")()
+    task, das = grid.fitting(backbone, None, preset), discover().get("das")()
     bare = backbones.load(backbone).build(preset, pretrained=False, device="meta")
     plan, size = das.example_plan(bare), bare.papers_input()
-    batch = cost.example(task)
-    inputs = cost.rows(cost.sized(batch, *size) if size else batch, examples)
+    inputs = cost.rows(cost.example(task, size), examples)
 
     def build(method: Any, device: str) -> Any:
         chosen = plan if method is das else None

@@ -39,7 +39,7 @@ def bare(model: Any, task: Fixed) -> None:
     import torch
 
     from suite.assemble import optimizer
-    from suite.train import factor
+    from suite.updates import factor
 
     total = EPOCHS * STEPS
     update = optimizer(model, task.recipe, LR)

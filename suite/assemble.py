@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from suite import backbones
-from suite.core import Backbone, Method, Plan, Recipe, Task, freeze, seed_everything
+from suite import backbones, together
+from suite.core import Backbone, Method, Plan, Task, freeze, seed_everything
 from suite.errors import UserError
 from suite.prefix import Stored
+from suite.recipe import Recipe
+
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Of a recipe's precision, where it is not fp32."""
 
 
 def derive(purpose: str, *numbers: int) -> int:
@@ -38,17 +44,25 @@ class Trainee(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def casting(self) -> AbstractContextManager[Any]:
+        """Autocast to the recipe's precision; nothing where it is fp32."""
+        dtype = DTYPES.get(self.task.recipe.precision)
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
     def loss(self, batch: Any) -> Tensor:
         """The task's scalar training loss."""
-        return self.task.loss(self.backbone, self.head, move(batch, self.device))
+        with self.casting():
+            return self.task.loss(self.backbone, self.head, move(batch, self.device))
 
     def predict(self, batch: Any) -> Tensor:
         """What the task's score needs of one batch."""
-        return self.task.predict(self.backbone, self.head, move(batch, self.device))
+        with self.casting():
+            return self.task.predict(self.backbone, self.head, move(batch, self.device))
 
     def percent(self, batch: Any) -> float:
         """Percent right of one batch."""
-        return self.task.percent(self.backbone, self.head, move(batch, self.device))
+        with self.casting():
+            return self.task.percent(self.backbone, self.head, move(batch, self.device))
 
     def train_step(self, data: Any, optim_wrapper: Any) -> Tensor:
         """One update, as mmengine's loop asks for it; returns the detached loss without reading it."""
@@ -73,11 +87,14 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
 
     Trained: what the method's `attach` makes trainable, the head, `always_trained()`. With pre-trained weights the results of the
     backbone's prefix are stored where they can be.
-    Raises UserError for a plan that was found on another backbone or size, and whatever the backbone's and the method's own files raise.
+    Raises UserError for a plan that was found on another backbone or size, for fp16 on a CPU, and whatever the
+    backbone's and the method's own files raise.
     """
     here = {"backbone": backbone_name, "preset": preset}
     if (found := here | {key: str(value) for key, value in (plan or {}).items() if key in here}) != here:
         raise UserError(f"this plan of {method.name} was found on {'/'.join(found.values())}, not on {'/'.join(here.values())}")
+    if task.recipe.precision == "fp16" and device == "cpu":
+        raise UserError("fp16, the published precision, needs a GPU; `precision: bf16` or `precision: fp32` in params.yaml runs on a CPU")
     seed_everything(derive("backbone", seed))
     with torch.device(device):
         backbone = backbones.load(backbone_name).build(preset, pretrained=pretrained, device=device)
@@ -91,8 +108,10 @@ def assemble(method: Method, backbone_name: str, task: Task, seed: int, *, prese
     for parameter in backbone.always_trained():
         parameter.requires_grad_(True)
     head.requires_grad_(True)
+    for site in backbone.sites("layer") if task.recipe.checkpointing else ():
+        site.target.checkpointing = True
     model = Trainee(backbone, head, task, method).to(device)
-    if pretrained:
+    if pretrained and not task.dataset:
         model.stored = Stored.of(backbone)
     return model
 
@@ -117,16 +136,19 @@ def move(value: Any, device: torch.device | str) -> Any:
 
 
 def parameter_groups(model: Trainee, recipe: Recipe, lr: float) -> list[dict[str, Any]]:
-    """Up to six groups: `part` head, own or shared (learning rate), with or without weight decay: biases and norms have none."""
-    rates = {"head": lr * recipe.head_multiplier, "own": lr, "shared": recipe.shared_lr or lr}
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    """Groups by `part` head, own or shared (learning rate), each with or without weight decay: biases and norms have none. Where the recipe
+    has a factor for fusion layers, what it is for stands in groups of its own. factor: of the rate, which `lr` holds already."""
+    rates = {"head": lr, "own": lr, "shared": recipe.shared_lr or lr}
+    groups: dict[tuple[str, bool, float], list[nn.Parameter]] = {}
     exempt, shared = _exempt(model), {id(p) for p in model.backbone.always_trained()}
+    fused = {id(p) for p in model.backbone.fusion_parameters()} if recipe.fusion_multiplier != 1 else set()
     for name, parameter in model.trained().items():
         part = "head" if name.startswith("head.") else "shared" if id(parameter) in shared else "own"
-        groups.setdefault((part, id(parameter) not in exempt), []).append(parameter)
+        factor = recipe.head_multiplier if part == "head" else recipe.fusion_multiplier if id(parameter) in fused else 1.0
+        groups.setdefault((part, id(parameter) not in exempt, factor), []).append(parameter)
     return [
-        {"params": parameters, "part": part, "lr": rates[part], "weight_decay": recipe.weight_decay if decays else 0.0}
-        for (part, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+        {"params": parameters, "factor": factor, "lr": factor * rates[part], "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (part, decays, factor), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
@@ -142,12 +164,15 @@ def optimizer(model: Trainee, recipe: Recipe, lr: float) -> torch.optim.AdamW:
 
 
 def steps_per_epoch(task: Task, split: str) -> int:
-    """Batches of an epoch."""
-    return -(-task.sizes[split] // task.recipe.batch_size)
+    """Batches of an epoch, of `recipe.rows` each, that a process makes."""
+    whole = -(-task.sizes[split] // task.recipe.rows)
+    return whole // together.count() if task.dataset else whole
 
 
 def stream(model: Trainee, split: str, seed: int) -> Iterator[Any]:
     """Shuffled batches of a split without end, epoch after epoch."""
+    if not steps_per_epoch(model.task, split):
+        raise UserError(f"{model.task.name}/{split} has too few rows for a batch in each process")
     epoch = 0
     while True:
         yield from model.batches(split, seed, epoch, shuffle=True)

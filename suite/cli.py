@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,19 +23,38 @@ REFERENCE, REPORTS = Path("results/reference"), Path("reports")
 
 @app.command()
 def run(profile: Profile = None, backbone: Some = None, method: Some = None, task: Some = None, seed: Seeds = None,
-        workers: Workers = None, epochs: Epochs = None, quiet: Quiet = False) -> None:  # fmt: skip
+        workers: Workers = None, epochs: Epochs = None, quiet: Quiet = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Paper profile: only say what the cells would need.")] = False,
+        launcher: Annotated[Literal["pytorch", "slurm"] | None, typer.Option(help="Started by torchrun, srun: `gpus` at once.")] = None
+        ) -> None:  # fmt: skip
     """Run the cells and costs that are missing. Failed cells are recorded; `check` sets the exit code."""
     settings = settings_of(profile, backbones=backbone, methods=method, tasks=task, seeds=seed, workers=workers, epochs=epochs)
+    if dry_run:
+        return _needed(settings)
     from collections import Counter
 
     from suite.plugins import discover
-    from suite.run import run as run_grid
+    from suite import run as runs
     from suite.store import Store
 
     _warn(discover().broken)
-    records = run_grid(settings, Store(), quiet=quiet)
+    if launcher is None:
+        records = runs.run(settings, Store(), quiet=quiet)
+    elif (records := runs.run_together(settings, Store(), launcher)) is None:
+        return
     counts = Counter(record.status for record in records)
     typer.echo(f"{len(records)} cells: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+
+
+def _needed(settings: Any) -> None:
+    from suite import needs, speed, tasks
+    from suite.report.needed import print_needs
+
+    found = list(needs.reckoned(settings))
+    places = dict.fromkeys((item.backbone, item.task) for item, _ in found)
+    files = {place: list(needs.files(place[0], tasks.load(place[1]))) for place in places}
+    rates = " and ".join(f"{rate / 1e12:g} TFLOP/s ({name})" for name, rate in needs.RATES.items() if name != "bf16")
+    print_needs(found, files, len(settings.seeds), speed.room(), rates)
 
 
 def _warn(broken: dict[str, str]) -> None:
@@ -192,6 +211,17 @@ def list_names() -> None:
             typer.echo(f"{kind:9} {name}")
     if catalogue.broken:
         raise UserError("; ".join(f"{file}: {error}" for file, error in catalogue.broken.items()))
+
+
+@app.command()
+def answers() -> None:
+    """Write the predictions of the paper profile for VQA2.0's test-dev, as files for its evaluation server."""
+    from suite.answers import write
+    from suite.results import current
+
+    if not (written := write(current(settings_of("paper", tasks=["vqa2"])))):
+        raise UserError("no stored cell has predictions for test-dev: those of vqa2 in the paper profile do")
+    typer.echo("\n".join(f"wrote {path}" for path in written))
 
 
 app.command()(cli_costs.cost)

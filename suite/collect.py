@@ -47,7 +47,7 @@ def collect(
     findings = {b: Findings(b, cells, found, mine, examples or {}) for b in dict.fromkeys(c.backbone for c in cells)}
     return Board(
         profile=profiles[0], sections=[section(f) for f in findings.values()],
-        experiments=[_reproduction(experiment, findings) for experiment in EXPERIMENTS],
+        experiments=[_reproduction(experiment.at(profiles[0]), findings) for experiment in EXPERIMENTS],
         **_origin([found[c] for c in sorted(found, key=str)]),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The nouns: sites, backbones, methods, tasks. Knows nobody else in the suite."""
+"""The nouns: sites, backbones, methods, tasks. Knows only a recipe and a view, which know nobody."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from suite.recipe import Recipe
+from suite.view import View
 
 Plan = dict[str, Any]  # what a search found, as plain JSON: DAS's skipped layers, DVP's placement
 Kind = Literal["self", "cross", "ffn", "layer", "sequence"]
@@ -56,6 +59,7 @@ class Features(NamedTuple):
 class Batch:
     """input_ids, text_mask: (B, N) int64; pixels: (I, 3, H, W) float32 in [-1, 1]; image_index: (B,) the image of each text, -1 where
     it has none (None: one each, in order); image_type: the modality row of the image tokens (1; 2 for NLVR2's second image);
+    picture_sizes: (I, 2) int64, height and width of each picture, which lies in the upper left corner (None: they fill `pixels`);
     image_tokens, text_tokens: what `Backbone.prefix` made of pictures (I, M, D) and texts (B, N, D), instead of computing it again;
     labels: what the task's loss wants; ids: (B,) int64, position of each example in its split."""
 
@@ -66,6 +70,7 @@ class Batch:
     image_type: int = 1
     image_tokens: Tensor | None = None
     text_tokens: Tensor | None = None
+    picture_sizes: Tensor | None = None
     labels: Tensor | None = None
     ids: Tensor | None = None
 
@@ -94,6 +99,7 @@ class Backbone(nn.Module):
     presets: ClassVar[tuple[str, ...]] = ("mini", "paper")
     blind: ClassVar[bool] = False  # a language model, which sees nothing but by visual prompts
     decoder_only: ClassVar[bool] = False  # no encoder: a token sees those before it alone, and the last one is read
+    view: ClassVar[View | None] = None  # of the preset `paper`: how it is given what people wrote and photographed
     tokenize: ClassVar[Callable[[list[str]], tuple[np.ndarray, np.ndarray]] | None] = None  # None: suite.data.text.tokenize
 
     def __init__(self, model: nn.Module, preset: str):
@@ -134,6 +140,10 @@ class Backbone(nn.Module):
     def always_trained(self) -> list[nn.Parameter]:
         """What every method trains besides its own: pooler, modality embeddings, class token (papers.md section 1)."""
         raise NotImplementedError
+
+    def fusion_parameters(self) -> list[nn.Parameter]:
+        """What `Recipe.fusion_multiplier` is for, methods' parameters included."""
+        return []
 
     def prefix(self) -> Prefix | None:
         """What no site can change (None: nothing)."""
@@ -220,26 +230,6 @@ class Method:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a task is trained. Batches of `batch_size` examples; lr is the method's, found by `petlbench tune`.
-
-    shared_lr: of the always-trained parts, for all methods alike, as in the papers, where every method has the same rate (None: the
-    method's). Else a classifier alone becomes prompt tuning by its class token, at rates that no method with modules stands.
-    """
-
-    epochs: int
-    batch_size: int
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    head_multiplier: float = 1.0
-    shared_lr: float | None = 1e-3
-    keep: Literal["best", "last"] = "last"
-    clip: float | None = 1.0
-
-
 class Task(Protocol):
     """A dataset with its splits, head, loss and metric. One file per kind of task.
 
@@ -252,9 +242,18 @@ class Task(Protocol):
     backbones: tuple[str, ...]
     also: tuple[str, ...]  # backbones that run it where the group `real` is asked for
     group: str
+    dataset: str  # of the papers, as they call it; "": petlbench's own
+    unscored: tuple[str, ...]  # splits whose answers are not published: predictions are kept
+    validates: bool  # is validation no part of what is trained on?
     metric: str
     recipe: Recipe
     sizes: dict[str, int]
+
+    def blank(self, size: tuple[int, int, int]) -> Any:
+        """A training batch of so many text tokens, height and width, made without data; None: it has data of its own to show."""
+
+    def sequences(self) -> int:
+        """How many pass the backbone in an epoch: a row may be several (pairs of pictures, false captions)."""
 
     def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
         """The task's head for this backbone, freshly initialised. readout: see Method."""

@@ -91,8 +91,8 @@ def _inputs(backbone_name: str, task: Task, preset: str) -> tuple[Any, bool]:
     Where the backbone has a `papers_input`, it is of that size, and they are measured on a GPU only: on a CPU they take minutes a method
     and more memory than most have.
     """
-    batch, size = example(task), _papers_input(backbone_name, preset)
-    return (sized(batch, *size), device_for(preset) == "cuda") if size else (batch, True)
+    size = _papers_input(backbone_name, preset)
+    return example(task, size), size is None or device_for(preset) == "cuda"
 
 
 @cache
@@ -125,9 +125,12 @@ def papers_own(backbone: Backbone, trainable: int) -> int:
     return trainable + sum(p.numel() for p in shared)
 
 
-def example(task: Task) -> Any:
-    """A shuffled batch of validation data, always the same one."""
-    return next(iter(task.batches("validation", derive("cost", 0), shuffle=True)))
+def example(task: Task, size: tuple[int, int, int] | None) -> Any:
+    """A training batch, always the same one: blank where the task makes such, else of validation data. size: see `sized`."""
+    if size and (blank := task.blank(size)) is not None:
+        return blank
+    batch = next(iter(task.batches("validation", derive("cost", 0), shuffle=True)))
+    return sized(batch, *size) if size else batch
 
 
 def sized(batch: Any, text: int, height: int, width: int) -> Any:

@@ -9,7 +9,7 @@ from suite import tasks
 from suite.assemble import Trainee, assemble
 from suite.conventions import PRODUCTS, TERMS, counted
 from suite.core import Method, Plan
-from suite.cost import Bare, example, parameters, rows, sized
+from suite.cost import Bare, example, parameters, rows
 from suite.plugins import discover
 from suite.tasks.base import classifier
 
@@ -17,8 +17,8 @@ OWN, MERGED, TRUNK = "the method's own", "folded into the weights", "without a h
 WITH_SHARED = "with what LaVIN always trains: projection, modality"
 HEADS = {"VQA2.0": (1, 3129), "NLVR2": (2, 2)}
 """Read-outs side by side, and classes, of the fusion models' heads (papers.md section 1)."""
-TASK = {"lavin": "world-science", "llama": "world-science", "bert": "world-vqa-4000", "t5": "world-vqa-4000"}
-"""Whose head is counted with; world-vqa's by default. It is in both that are compared."""
+TASK = {"lavin": "scienceqa"}
+"""Whose head is counted with; VQA2.0's by default. It is in both that are compared."""
 
 Counts = dict[str, float]
 """Convention or variant -> count in base units: parameters, MACs, percent, points."""
@@ -66,12 +66,11 @@ def bare(backbone: str) -> Mapping[str, int]:
 
 def built(method: Method, backbone: str, plan: Plan | None = None) -> Trainee:
     """At the papers' size on the meta device."""
-    task = tasks.load(TASK.get(backbone, "world-vqa"))
+    task = tasks.load(TASK.get(backbone, "vqa2"))
     return assemble(method, backbone, task, 0, preset="paper", plan=plan, pretrained=False, device="meta").eval()
 
 
 def whole(model: Trainee) -> dict[str, int]:
     """Matrix products and TERMS of one example at the papers' lengths."""
-    size = model.backbone.papers_input()
-    one = rows(sized(example(model.task), *size), 1)
+    one = rows(example(model.task, model.backbone.papers_input()), 1)
     return counted(lambda: model.predict(one), model.backbone)

@@ -13,10 +13,12 @@ class Key(Strict):
 
 
 class Measure(Strict):
-    """A column: a task here and the dataset that it stands for. metric: one of the task's further metrics (None: its headline)."""
+    """A column: a task here and the dataset that it stands for, which the paper profile has as the task `real`. metric: one of the task's
+    further metrics (None: its headline)."""
 
     task: str
     dataset: str
+    real: str
     metric: str | None = None
     figure: Key | None = None
 
@@ -30,20 +32,23 @@ class Line(Strict):
 
 class Place(Strict):
     """A part of the table: a backbone here, the published one, and its rows in the published order. tasks: those of the table's that it
-    runs (None: all); on_demand: of these the ones that stand in the table only where the grid has them."""
+    runs (None: all); on_demand: of these the ones that stand in the table only where the grid has them; real: in the
+    paper profile (None: all)."""
 
     backbone: str
     published: str
     lines: tuple[Line, ...]
     tasks: tuple[str, ...] | None = None
     on_demand: tuple[str, ...] = ()
+    real: tuple[str, ...] | None = None
 
 
 class Experiment(Strict):
     """One table of a paper. subject: the paper's method, without which there is no such table.
 
     table: its name in results/reported. costs: where published costs stand: `trainable`, `extra_macs`, `ms`; average: the published
-    average. also: (paper, table) of figures that fit no place of the table and are told below it. note: how it was set up here;
+    average. real_measures: further columns of the paper profile. also: (paper, table) of figures that fit no place of the table and are
+    told below it. note: how it was set up here;
     unpublished: why figures are absent; contradictions: where what was published does not fit together, told below the table.
     """
 
@@ -54,6 +59,7 @@ class Experiment(Strict):
     table: str
     places: tuple[Place, ...]
     measures: tuple[Measure, ...]
+    real_measures: tuple[Measure, ...] = ()
     costs: dict[str, Key] = {}
     average: Key | None = None
     also: tuple[tuple[str, str], ...] = ()
@@ -64,6 +70,14 @@ class Experiment(Strict):
     def of(self, place: Place) -> dict[str, int]:
         """`tasks` of a part of the table."""
         return {task: counts for task, counts in self.tasks.items() if place.tasks is None or task in place.tasks}
+
+    def at(self, profile: str) -> Experiment:
+        """The table of a profile: the paper's has the papers' datasets where others have what stands for them."""
+        if profile != "paper":
+            return self
+        places = [place.model_copy(update={"tasks": place.real, "on_demand": ()}) for place in self.places]
+        measures = [m.model_copy(update={"task": m.real}) for m in (*self.measures, *self.real_measures)]
+        return self.model_copy(update={"places": tuple(places), "measures": tuple(measures)})
 
     @property
     def tasks(self) -> dict[str, int]:
@@ -87,10 +101,10 @@ _FULL, _HEAD, _DEEP, _LORA = ("full", "Full Tuning"), ("head", "Classifier Only"
 _PA, _ADAPTER, _APT = ("parallel_adapter", "Scaled PA"), ("adapter", "Adapter"), ("apt", "APT")
 _SHALLOW = ("prompt_shallow", None)
 _FUSION = (
-    Measure(task="world-vqa", dataset="VQA2.0", figure=Key(task="VQA2.0", metric="accuracy")),
-    Measure(task="world-nlvr2", dataset="NLVR2", figure=Key(task="NLVR2", metric="accuracy")),
-    Measure(task="world-retrieval", metric="ir_r1", dataset="Flickr30K", figure=Key(task="Flickr30K", metric="IR R@1")),
-    Measure(task="world-retrieval", metric="tr_r1", dataset="Flickr30K", figure=Key(task="Flickr30K", metric="TR R@1")),
+    Measure(task="world-vqa", dataset="VQA2.0", real="vqa2", figure=Key(task="VQA2.0", metric="accuracy")),
+    Measure(task="world-nlvr2", dataset="NLVR2", real="nlvr2", figure=Key(task="NLVR2", metric="accuracy")),
+    Measure(task="world-retrieval", metric="ir_r1", dataset="Flickr30K", real="flickr30k", figure=Key(task="Flickr30K", metric="IR R@1")),
+    Measure(task="world-retrieval", metric="tr_r1", dataset="Flickr30K", real="flickr30k", figure=Key(task="Flickr30K", metric="TR R@1")),
 )
 _MEANS = "Average: mean of the four columns, as in APT's table. "
 _OUR_READING = "APT has no official code here: one APT for each attention output is our reading. "
@@ -117,17 +131,18 @@ APT_MAIN = Experiment(
     ),
 )  # fmt: skip
 
+_SETS = "the paper's data sets"
+_OTHERS = ("aircraft", "caltech101", "oxford-pets", "stanford-cars", "flowers102", "food101", "sun397", "dtd", "eurosat", "ucf101")
 _CLIP_ROWS = _only_here("zero_shot", "linear_probe", "full", "head", "coop", "vpt", "prompt_deep", "lora", "adapter", "apt")
 
 APT_CLIP = Experiment(
     name="apt-clip", paper="APT", title="APT: classification with CLIP", subject="apt", table="CLIP",
     places=(Place(backbone="clip", published="CLIP", lines=_CLIP_ROWS),),
     measures=(
-        Measure(task="world-classes", metric="base", dataset="the paper's data sets"),
-        Measure(task="world-classes", metric="new", dataset="the paper's data sets"),
-        Measure(task="world-classes", dataset="the paper's data sets"),
-        Measure(task="digits", dataset="the paper's data sets"),
+        *(Measure(task="world-classes", metric=metric, dataset=_SETS, real="imagenet-new") for metric in ("base", "new", None)),
+        Measure(task="digits", dataset=_SETS, real="imagenet"),
     ),
+    real_measures=tuple(Measure(task=f"{name}-new", dataset=name, real=f"{name}-new") for name in _OTHERS),
     note=_OUR_READING, unpublished=f"no published figure was found: the README has no table of CLIP, and {_BODY}",
 )  # fmt: skip
 
@@ -136,10 +151,10 @@ APT_GENERATION = Experiment(
         Place(backbone="stable_diffusion", published="StableDiffusion", lines=_only_here("full", "lora", "adapter", "apt")),
     ),
     measures=(
-        Measure(task="world-subject", metric="dino", dataset="the paper's subjects"),
-        Measure(task="world-subject", metric="clip_i", dataset="the paper's subjects"),
-        Measure(task="world-subject", metric="clip_t", dataset="the paper's subjects"),
-        Measure(task="world-subject", dataset="petlbench's own"),
+        Measure(task="world-subject", metric="dino", dataset="the paper's subjects", real="dreambooth"),
+        Measure(task="world-subject", metric="clip_i", dataset="the paper's subjects", real="dreambooth"),
+        Measure(task="world-subject", metric="clip_t", dataset="the paper's subjects", real="dreambooth"),
+        Measure(task="world-subject", dataset="petlbench's own", real="dreambooth"),
     ),
     note=_OUR_READING + "So is the protocol. ",
     unpublished=f"no published figure was found: the README has no table of StableDiffusion, and {_BODY}",
@@ -160,7 +175,7 @@ DAS_MAIN = Experiment(
 
 
 def _science(kind: str, figure: str) -> Measure:
-    return Measure(task="world-science", metric=f"context_{kind}", dataset="ScienceQA", figure=_science_key(figure))
+    return Measure(task="world-science", metric=f"context_{kind}", dataset="ScienceQA", real="scienceqa", figure=_science_key(figure))
 
 
 def _science_key(figure: str) -> Key:
@@ -175,12 +190,17 @@ DAS_SCIENCE = Experiment(
     ),
     measures=(
         _science("text", "context Text"), _science("image", "context Image"), _science("none", "context No"),
-        Measure(task="world-science", dataset="ScienceQA", figure=_science_key("Avg")),
+        Measure(task="world-science", dataset="ScienceQA", real="scienceqa", figure=_science_key("Avg")),
+    ),
+    real_measures=tuple(
+        Measure(task="scienceqa", metric=metric, dataset="ScienceQA", real="scienceqa", figure=_science_key(figure))
+        for metric, figure in (
+            ("subject_natural", "subject Natural science"), ("subject_social", "subject Social science"),
+            ("subject_language", "subject Language science"), ("grade_1_6", "grade G1-6"), ("grade_7_12", "grade G7-12"))
     ),
     costs={"trainable": Key(task="ScienceQA", metric="updated parameters"), "ms": Key(task="ScienceQA", metric="inference time")},
     note="The number in a published name is that of the layers skipped, of 32; DAS here skips about as large a share as DAS6."
-    " The published break-downs by subject and by grade have no"
-    " counterpart here. ",
+    " The published break-downs by subject and by grade have columns in the paper profile only. ",
     unpublished="the published table does not have it",
     contradictions=(
         "The README's table of November 2023 had DAS4-7B and DAS6-7B with 44.26 M parameters and 90.36 and 90.24 %; the one of January"
@@ -197,7 +217,8 @@ _DVP_ROWS = _only_here(
 def _reader(backbone: str, published: str) -> Place:
     """A language model that is not offered choices."""
     on_demand = ("world-gqa", "world-ve")
-    return Place(backbone=backbone, published=published, lines=_DVP_ROWS, tasks=("world-vqa-4000", *on_demand), on_demand=on_demand)
+    return Place(backbone=backbone, published=published, lines=_DVP_ROWS, tasks=("world-vqa-4000", *on_demand), on_demand=on_demand,
+                 real=("vqa2", "gqa", "snli-ve"))  # fmt: skip
 
 
 DVP_MAIN = Experiment(
@@ -208,8 +229,8 @@ DVP_MAIN = Experiment(
         Place(backbone="llama", published="LLaMA-7B", lines=_DVP_ROWS, tasks=("world-science",)),
     ),
     measures=(
-        Measure(task="world-vqa-4000", dataset="VQA2.0"), Measure(task="world-gqa", dataset="GQA"),
-        Measure(task="world-ve", dataset="SNLI-VE"), Measure(task="world-science", dataset="ScienceQA"),
+        Measure(task="world-vqa-4000", dataset="VQA2.0", real="vqa2"), Measure(task="world-gqa", dataset="GQA", real="gqa"),
+        Measure(task="world-ve", dataset="SNLI-VE", real="snli-ve"), Measure(task="world-science", dataset="ScienceQA", real="scienceqa"),
     ),
     also=(("DVP", "abstract"),), note="The rows are petlbench's: DVP's own could not be read."
     " LLaMA has ScienceQA's analogue here, BERT and T5 VQA2.0's and, on demand, the other two; averages are over what a backbone has. ",
@@ -223,5 +244,5 @@ DVP_MAIN = Experiment(
 
 EXPERIMENTS = (APT_MAIN, APT_CLIP, APT_GENERATION, DAS_MAIN, DAS_SCIENCE, DVP_MAIN)
 """In the order of the page."""
-STANDS_FOR = {measure.task: measure.dataset for experiment in EXPERIMENTS for measure in experiment.measures}
-"""Task -> the dataset of the papers whose place it takes."""
+STANDS_FOR = {task: m.dataset for experiment in EXPERIMENTS for m in experiment.measures for task in (m.task, m.real)}
+"""Task -> the dataset of the papers that it is, or whose place it takes."""

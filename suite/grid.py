@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite import tune
+from suite.binding import Means, bindable, settled
+from suite.hashes import weights_hash, with_tokenizer
 from suite.plugins import Catalogue, configured, discover, one_line, source_hash
 from suite.errors import UserError
 from suite.record import PROTOCOL, Cell, Record, Status
@@ -21,7 +23,7 @@ from suite.settings import Settings, chosen
 from suite.store import digest
 
 if TYPE_CHECKING:
-    from suite.core import Backbone, Method, Task
+    from suite.core import Method, Task
 
 LIBRARIES = ("torch", "transformers", "diffusers", "peft")
 """Their versions are part of every key."""
@@ -53,7 +55,7 @@ class Job:
 
     base: hash of what every seed and every cost of the method on this backbone and task depends on. size: how long it takes,
     relative to others. refusal: the status and reason of a cell that is not run. doubt: what is wrong with its learning rate.
-    official: it searches as the papers' code does.
+    official: it searches as the papers' code does. means: of the machine, for tasks of the papers' size.
     """
 
     cell: Cell
@@ -75,6 +77,7 @@ class Job:
     refusal: tuple[Status, str] | None = None
     doubt: str | None = None
     official: bool = False
+    means: Means = Means()
 
     def record(self, status: Status, **content: Any) -> Record:
         """The record of this cell."""
@@ -124,14 +127,17 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     return found
 
 
-def fitting(backbone: str, name: str | None) -> Task:
-    """The task of this name, or the backbone's first one. Raises UserError for unknown names and a task that the backbone does not run."""
+def fitting(backbone: str, name: str | None, preset: str = "mini") -> Task:
+    """The task of this name, or the backbone's first one, of this size where it has one.
+
+    Raises UserError for unknown names and a task that the backbone does not run.
+    """
     from suite import backbones, tasks
 
     chosen("backbone", [backbone], backbones.names())
     chosen("task", [name] if name else "all", tasks.names())
     own = [task for task in map(tasks.load, tasks.names()) if backbone in (*task.backbones, *task.also)]
-    own.sort(key=lambda task: backbone not in task.backbones)  # those of the group `real` come last
+    own.sort(key=lambda task: (preset not in task.presets, backbone not in task.backbones))  # those of the group `real` come last
     found = [task for task in own if name in (None, task.name)]
     if not found:
         raise UserError(f"{backbone} does not run {name}; its tasks are {', '.join(task.name for task in own)}")
@@ -141,7 +147,7 @@ def fitting(backbone: str, name: str | None) -> Task:
 def takers(task: Task, settings: Settings) -> tuple[str, ...]:
     """The backbones that run the task by these settings: those of `also` where it is named or the group `real` is asked for."""
     named = settings.tasks != "all"
-    if not named and not _wanted(task.group, settings):
+    if not named and not (settings.preset in task.presets and _wanted(task.group, settings)):
         return ()
     return (*task.backbones, *(task.also if named or _wanted("real", settings) else ()))
 
@@ -176,6 +182,9 @@ class _Place:
             self.lack, self.built = str(error), kind.build(settings.preset, pretrained=False, device="meta")
             return
         self.hash = weights_hash(self.built)
+        if settings.profile == "paper" and kind.view:
+            self.lack, self.hash = with_tokenizer(kind.view, self.hash)
+            self.built = kind.build(settings.preset, pretrained=False, device="meta")  # the weights are no longer needed here
 
 
 class _Data:
@@ -192,27 +201,11 @@ class _Data:
             self.lack = f"{self.name} has no data at the {settings.preset}'s size"
             return
         try:
-            self.hash, self.size = self.task.data_hash(), sequences(self.task)
+            self.hash, self.size = self.task.data_hash(), self.task.sequences()
         except UserError as error:
             if settings.profile != "paper" and not task.group:  # data of optional groups has to be fetched
                 raise
             self.lack = str(error)
-
-
-def sequences(task: Task) -> int:
-    """Sequences that pass the backbone in an epoch: a row may be several (pairs of pictures, false captions)."""
-    batch = next(iter(task.batches("train", 0, shuffle=True)))
-    parts = batch if isinstance(batch, tuple) else (batch,)
-    return sum(len(part.input_ids) for part in parts) * -(-task.sizes["train"] // task.recipe.batch_size)
-
-
-def weights_hash(backbone: Backbone) -> str:
-    """sha256 over names and contents of everything in the built backbone."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(backbone.state_dict().items()):
-        total.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, data: _Data, files: tuple[str, ...]) -> list[Job]:
@@ -220,15 +213,19 @@ def _seeds(settings: Settings, catalogue: Catalogue, name: str, place: _Place, d
     method = configured(catalogue.get(name), place.name, data.name)
     lr = tune.learning_rate(place.name, data.name, name, trains_backbone=method.trains_backbone, preset=settings.preset)
     searches = method.search is not None
+    means = Means(settings.precision, settings.micro_batch, settings.gpus) if data.task.dataset else Means()
+    task, refusal = bindable(data.task, place.name, name, means)
+    epochs, said = settings.epochs or task.recipe.epochs, settled(task)
     shared = {
         "preset": settings.preset, "title": method.title, "metric": data.task.metric, "claims": method.claims, "lr": lr,
         "parameters": dataclasses.asdict(method), "epochs": settings.epochs, "official": settings.official_protocol and searches,
         "data_hash": data.hash, "weights_hash": place.hash,
-        "files": files, "refusal": _refusal(method, place, data), "searches": searches, "trains_backbone": method.trains_backbone,
-        "size": data.size * (settings.epochs or data.task.recipe.epochs) * (2 if searches else 1),
+        "files": files, "refusal": refusal or _refusal(method, place, data),
+        "searches": searches, "trains_backbone": method.trains_backbone,
+        "size": data.size * epochs * (2 if searches else 1), "means": means,
     }  # fmt: skip
     sources = [source_hash(catalogue.files[name]), place.source, data.source, data.tokenizer]
-    base = base_key(shared, [name, place.name, data.name, settings.profile], sources)
+    base = base_key(shared | {"settled": said}, [name, place.name, data.name, settings.profile], sources)
     doubt = None if settings.profile == "smoke" else tune.doubt(
         place.name, data.name, name, trains_backbone=method.trains_backbone, key=base, preset=settings.preset)  # fmt: skip
     cells = [Cell(method=name, backbone=place.name, task=data.name, seed=seed, profile=settings.profile) for seed in settings.seeds]
@@ -241,6 +238,8 @@ def base_key(parts: Mapping[str, Any], names: Sequence[str], sources: Sequence[s
     sources: the hashes of the files of method, backbone and task with what they import, and of the tokenizer.
     """
     inputs = {name: parts[name] for name in ("preset", "parameters", "epochs", "official", "data_hash", "weights_hash")}
+    if parts.get("settled"):
+        inputs |= {"settled": parts["settled"], "means": dataclasses.asdict(parts["means"])}
     return digest({"names": list(names), "sources": list(sources), "protocol": PROTOCOL, "versions": versions(LIBRARIES), **inputs})
 
 

@@ -42,7 +42,7 @@ def items(settings: Settings) -> list[Item]:
     catalogue = discover()
     names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
     places = chosen("backbone", settings.backbones, backbones.names())
-    return [Item(place, name, fitting(place, None).name, settings.preset) for place in places for name in names]
+    return [Item(place, name, fitting(place, None, settings.preset).name, settings.preset) for place in places for name in names]
 
 
 def counted(wanted: Sequence[Item], workers: int) -> tuple[list[Sizes], list[str]]:
@@ -81,7 +81,7 @@ def told(method: str, backbone: str, settings: Settings, task: str | None, plan:
     from suite.plans import plan_of
     from suite.plugins import configured, discover
 
-    kind, data = discover().get(method), fitting(backbone, task)
+    kind, data = discover().get(method), fitting(backbone, task, settings.preset)
     made, built = configured(kind, backbone, data.name), backbones.load(backbone).build(settings.preset, pretrained=False, device="meta")
     if reason := made.not_applicable(built, data.name):
         raise UserError(f"{method} on {backbone} for {data.name}: {reason}")

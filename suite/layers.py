@@ -26,6 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def _no_position(what: str, position: str, positions: tuple[str, ...]) -> ValueError:
@@ -184,7 +185,8 @@ class FeedForward(SubLayer):
 class Layer:
     """Self-attention, cross-attention where there is one, feed-forward; or a replacement, switched by `replaced`.
 
-    adds: the replacement reads u and adds to x, instead of making y of x.
+    adds: the replacement reads u and adds to x, instead of making y of x. checkpointing: what is between its input and output is computed
+    again in the backward pass.
     """
 
     self_attention: Attention
@@ -193,6 +195,7 @@ class Layer:
     replacement: nn.Module | None = None
     replaced: bool = False
     adds: bool = False
+    checkpointing: bool = False
 
     def tap(self, position: str, module: nn.Module) -> None:
         """`replace`, `skip`: compute `module` instead of the layer while `replaced`. Raises ValueError for any other position."""
@@ -208,6 +211,11 @@ class Layer:
     def __call__(self, x: Tensor, mask: Tensor | None = None, other: Tensor | None = None, other_mask: Tensor | None = None,
                  rotary: Tensor | None = None) -> Tensor:  # fmt: skip
         """(B, N, D) -> (B, N, D); other: (B, M, D), the stream that cross-attention reads; rotary: of self-attention, see there."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, mask, other, other_mask, rotary, use_reentrant=False)
+        return self._forward(x, mask, other, other_mask, rotary)
+
+    def _forward(self, x: Tensor, mask: Tensor | None, other: Tensor | None, other_mask: Tensor | None, rotary: Tensor | None) -> Tensor:
         if self.replaced:
             return x + self.replacement(self.self_attention.read(x)) if self.adds else self.replacement(x)
         x = self.self_attention(x, None, mask, rotary)

@@ -13,6 +13,7 @@ class Training:
     batch_size: reached by accumulating gradients. lr: base rate; light_lr: where the language model is frozen but for its norms and
     adapters (None: the same). head, fusion: factors of the rate for the task's classifier, and in METER for the fusion layers with what
     methods put there, and the poolers. warmup: share of the steps, from 0; afterwards the rate falls to 0. precision: None: not told.
+    keep: the weights of the last epoch, or of the best one on validation.
     """
 
     epochs: int
@@ -27,6 +28,7 @@ class Training:
     eps: float = 1e-8
     schedule: Literal["linear", "cosine"] = "linear"
     precision: Literal["fp16", "fp32"] | None = "fp16"
+    keep: Literal["best", "last"] = "last"
 
 
 DATASETS = ("VQA2.0", "NLVR2", "Flickr30K")
@@ -46,6 +48,7 @@ def _language(backbone: str, usual: Training, **changes: dict[str, object]) -> d
 
 
 _VILT, _METER = (10, 1, 1), {"heads": (50, 10, 5), "fusion": 5, "precision": "fp32"}
+_BEST = {"keep": "best"}
 _SHORT = {"epochs": 5, "head": 1, "warmup": 0.2}
 
 RECIPES: dict[Key, Training] = {
@@ -55,12 +58,20 @@ RECIPES: dict[Key, Training] = {
     **_fusion("DAS", "meter", (512, 256, 512), (25e-6, 5e-5, 5e-5), **_METER),
     ("DAS", "lavin", "ScienceQA"): Training(20, 32, 1.125e-3, betas=(0.9, 0.95), weight_decay=0.02, schedule="cosine",
                                             precision=None),  # fmt: skip
-    **_language("bert", Training(10, 256, 1e-4, light_lr=1e-3, head=10), GQA={"light_lr": 5e-4}, SNLI=_SHORT | {"light_lr": 5e-4}),
-    **_language("t5", Training(10, 256, 2e-4, light_lr=3e-4, head=10), SNLI=_SHORT),
-    **_language("llama", Training(10, 256, 5e-4, weight_decay=0.2), SNLI={"batch_size": 128}),
+    **_language("bert", Training(10, 256, 1e-4, light_lr=1e-3, head=10, **_BEST), GQA={"light_lr": 5e-4}, SNLI=_SHORT | {"light_lr": 5e-4}),
+    **_language("t5", Training(10, 256, 2e-4, light_lr=3e-4, head=10, **_BEST), SNLI=_SHORT),
+    **_language("llama", Training(10, 256, 5e-4, weight_decay=0.2, **_BEST), SNLI={"batch_size": 128}),
     ("DVP", "llama", "ScienceQA"): Training(20, 32, 1.25e-3, weight_decay=0.05),
 }
 """LLaMA's are with adapters alone. Its and LaVIN's warm-up on ScienceQA is 2 of 20 epochs."""
+
+VIEWS: dict[tuple[str, str], dict[str, int | str]] = {
+    ("meter", "VQA2.0"): {"length": 50}, ("meter", "NLVR2"): {"length": 50, "side": 288},
+    ("llama", "ScienceQA"): {"length": 512, "ending": ""}, ("lavin", "ScienceQA"): {"length": 512, "ending": ""},
+}  # fmt: skip
+"""(backbone, dataset) -> fields of suite.view.View that are other than the backbone's usual ones (papers.md sections 1 and 3.4).
+
+On ScienceQA the letter of an option is what comes next, so nothing stands behind the text."""
 
 PAPERS = {"vilt": "APT", "meter": "APT", "lavin": "DAS", "bert": "DVP", "t5": "DVP", "llama": "DVP"}
 """Whose settings a backbone's methods have."""

@@ -1,17 +1,21 @@
-"""Runs what is missing of the grid: cells and costs on all cores, then latencies one after another while nothing else runs."""
+"""Runs what is missing of the grid: cells and costs on all cores, then latencies one after another while nothing else runs.
+
+Or, of a launcher's processes, one cell after the other in all of them together; the first one alone writes.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from suite import grid, pool, tune
 from suite.grid import CellTask, Job
+from suite.plugins import one_line
 from suite.progress import Reporter, say
 from suite.errors import UserError
 from suite.record import Cost, Record
@@ -25,6 +29,9 @@ DAMAGED = CACHE / "damaged"
 CELLS, COSTS, LATENCIES, TUNING = "suite.work:cell", "suite.work:cost", "suite.work:timed", "suite.work:tuned"
 LONG = {"paper"}
 """Profiles whose cells are long enough to be resumed in the middle."""
+
+if TYPE_CHECKING:
+    from suite.together import Launcher
 
 Stored = TypeVar("Stored", Record, Cost)
 
@@ -62,6 +69,52 @@ def run(settings: Settings, store: Store, *, quiet: bool = False, files: tuple[s
     return [records[job.key] for job in jobs]
 
 
+def run_together(settings: Settings, store: Store, launcher: Launcher) -> list[Record] | None:
+    """As `run`, in one of the processes that a launcher started; the records in the first of them, None in the others.
+
+    A cell that all of them see fail, as one whose loss is not finite, is recorded; another error in one of them ends all, as launchers
+    have it, and what is finished is kept. Raises UserError as `run`, and where the launcher started other than `gpus` processes.
+    """
+    from suite import together
+
+    together.join(launcher)
+    if together.count() != settings.gpus:
+        raise UserError(f"the launcher started {together.count()} processes, params.yaml says gpus: {settings.gpus}")
+    with alone() if together.first() else nullcontext():
+        jobs, records = grid.cells(settings), {}
+        if together.first():
+            store.check_writable()
+            store.sweep()
+            records = {job.key: record for job in jobs if (record := _kept(job, store))}
+        done = together.told(list(records))
+        records |= {job.key: _in_turn(job, settings, store) for job in jobs if job.key not in done}
+    return [records[job.key] for job in jobs] if together.first() else None
+
+
+def _in_turn(job: Job, settings: Settings, store: Store) -> Record:
+    from suite import together, work
+
+    task = CellTask(job, grid.Origin.here(settings.preset), CHECKPOINTS / job.key)
+    try:
+        record, arrays = work.cell(task)
+    except (ArithmeticError, UserError) as error:  # NonFiniteLoss and what does not fit: all of them raise it
+        record, arrays = job.record("failed", reason=one_line(error)), None
+    if together.first():
+        record = store.save(record, arrays)
+        if record.status == "ok" or record.reason.startswith("NonFiniteLoss"):
+            shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
+        say(f"{job.cell} {_result(record)}")
+    together.wait()
+    return record
+
+
+def _workers(settings: Settings) -> int:
+    """How many processes; one where they would share a GPU, unless params.yaml says a number."""
+    from suite.assemble import device_for
+
+    return 1 if settings.workers == "auto" and device_for(settings.preset) == "cuda" else settings.processes()
+
+
 def _kept(job: Job, store: Store) -> Record | None:
     """What need not be run: a good record, or the reason why there is nothing to run."""
     if job.refusal is None:
@@ -82,12 +135,15 @@ def intact(store: Store, key: str, read: Callable[[str], Stored | None]) -> Stor
 
 
 def _run_cells(jobs: Sequence[Job], records: dict[str, Record], settings: Settings, store: Store, quiet: bool) -> None:
-    """Add the records of these cells to `records`, each stored as soon as it is there."""
+    """Add the records of these cells to `records`, each stored as soon as it is there. Raises UserError where they want a launcher."""
+    if jobs and settings.gpus > 1:
+        command = f"torchrun --nproc-per-node {settings.gpus} -m suite.cli run --launcher pytorch"
+        raise UserError(f"gpus: {settings.gpus} wants a launcher: {command}")
     origin = grid.Origin.here(settings.preset)
     tasks = [CellTask(job, origin, CHECKPOINTS / job.key if settings.profile in LONG else None) for job in jobs]
     tasks.sort(key=lambda task: -task.job.size)  # longest first, so that no core idles at the end
     with Reporter("cells", [task.job.size for task in tasks], quiet) as reporter:
-        for outcome in pool.run(CELLS, tasks, settings.processes(), LOGS):
+        for outcome in pool.run(CELLS, tasks, _workers(settings), LOGS):
             job: Job = outcome.job.job
             record, arrays = outcome.value or (job.record("failed", reason=outcome.error), None)
             records[job.key] = store.save(record, arrays)
@@ -107,7 +163,7 @@ def _run_costs(tasks: Sequence[grid.CostTask], settings: Settings, store: Store,
     missing = [task for task in tasks if intact(store, task.key, store.cost) is None]
     counted: list[tuple[grid.CostTask, Cost]] = []
     with Reporter("costs", [1.0] * len(missing), quiet) as reporter:
-        for outcome in pool.run(COSTS, missing, settings.processes(), LOGS):
+        for outcome in pool.run(COSTS, missing, _workers(settings), LOGS):
             task: grid.CostTask = outcome.job
             if outcome.value and task.latency:
                 counted.append((task, outcome.value))
@@ -132,7 +188,7 @@ def tune_grid(settings: Settings, *, quiet: bool = False, files: tuple[str, ...]
         tasks.sort(key=lambda task: -task[0].size)
         failed = []
         with Reporter("learning rates", [job.size for job, *_ in tasks], quiet) as reporter:
-            for outcome in pool.run(TUNING, tasks, settings.processes(), LOGS):
+            for outcome in pool.run(TUNING, tasks, _workers(settings), LOGS):
                 job, lr, seed = outcome.job
                 name = f"{job.cell.backbone}/{job.cell.task}/{job.cell.method} at {lr:g}, seed {seed}"
                 if outcome.error:

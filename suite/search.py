@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from suite import together
 from suite.assemble import Trainee, assemble, derive, optimizer, steps_per_epoch, stream
 from suite.core import Method, Plan, Task, seed_everything
 
@@ -40,29 +41,41 @@ class SearchTrial:
         task, (train, reward) = model.task, PARTS[official]
         self.model = model.train()
         self.rng = np.random.default_rng(derive("search-choices", seed))
-        self.official, self.epochs, self.steps_per_epoch = official, epochs, steps_per_epoch(task, train)
+        self.official, self.epochs = official, epochs
+        self.steps_per_epoch = -(-steps_per_epoch(task, train) // together.forwards(task.recipe))
         self.train_steps = self.reward_passes = 0
         self.trace: dict[str, Any] = {}
         self._optimizer = optimizer(model, task.recipe, lr)
         self._training = stream(model, train, derive("search-order", seed))
         self._rewarding = stream(model, reward, derive("reward-order", seed))
         self._batch: Any = None
+        self._scaler = torch.amp.GradScaler(model.device.type, enabled=task.recipe.precision == "fp16")
 
     def train_step(self, choice: Any) -> float:
         """One update under `choice`. Raises NonFiniteLoss."""
         self.model.method.choose(self.model.backbone, choice)
-        loss = self.model.loss(next(self._training))
-        loss.backward()
-        if clip := self.model.task.recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.trained().values(), clip)
-        self._optimizer.step()
+        recipe = self.model.task.recipe
+        parts = together.forwards(recipe)
+        losses = [self._backward(parts) for _ in range(parts)]
+        together.average_gradients(self.model.trained().values())
+        if recipe.clip:
+            self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.trained().values(), recipe.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._optimizer.zero_grad()
         self.train_steps += 1
-        return self._finite(loss.item())
+        return self._finite(_shared(math.fsum(losses)))
+
+    def _backward(self, parts: int) -> float:
+        """One of the forwards of an update; its part of the loss."""
+        loss = self.model.loss(next(self._training)) / parts
+        self._scaler.scale(loss).backward()
+        return loss.item()
 
     def new_batch(self) -> None:
-        """Draw the next reward batch."""
-        self._batch = next(self._rewarding)
+        """Draw the next reward batch, as large as a training batch: as many forwards."""
+        self._batch = [next(self._rewarding) for _ in range(together.forwards(self.model.task.recipe))]
 
     def reward_loss(self, choice: Any) -> float:
         """Loss of `choice` on the reward batch (the first call draws one). Raises NonFiniteLoss."""
@@ -78,12 +91,17 @@ class SearchTrial:
         self.model.method.choose(self.model.backbone, choice)
         self.reward_passes += 1
         with torch.no_grad():
-            return judge(self._batch)
+            return _shared(math.fsum(map(judge, self._batch)) / len(self._batch))
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"loss is {loss} in the search after step {self.train_steps}")
         return loss
+
+
+def _shared(value: float) -> float:
+    """The mean over all processes, so that they choose alike."""
+    return together.mean(torch.tensor(value, dtype=torch.float64)).item() if together.count() > 1 else value
 
 
 def search(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, device: str = "cpu",

@@ -31,7 +31,9 @@ class Costs(Strict, strict=True):
 
 class Settings(Strict, strict=True):
     """The contents of params.yaml. groups: of methods and tasks, beside the default ones, that `all` takes in; epochs: None = as the
-    task's recipe says; official_protocol: search as the papers' code does; workers: processes, `auto` = one per core."""
+    task's recipe says; official_protocol: search as the papers' code does; precision, micro_batch: of the paper profile, see
+    suite.recipe.Recipe, None = as published and all at once; gpus: that train a cell together; workers: processes, `auto` = one per core,
+    or one where they would share a GPU."""
 
     profile: Profile = "mini"
     backbones: Names = "all"
@@ -41,6 +43,9 @@ class Settings(Strict, strict=True):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
     epochs: Annotated[int, Field(ge=1)] | None = None
     official_protocol: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[int, Field(ge=1)] = 1
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     costs: Costs = Costs()
 
@@ -112,6 +117,9 @@ EXPECTED = {
     "seeds": "a list of whole numbers from 0",
     "epochs": "null or a whole number from 1",
     "official_protocol": "true or false",
+    "precision": "null, fp32, bf16 or fp16",
+    "micro_batch": "null or a whole number from 1",
+    "gpus": "a whole number from 1",
     "workers": "`auto` or a whole number from 1",
     "costs": "`latency` and `memory`, each true or false",
 }

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from suite import tasks
 from suite.assemble import Trainee, assemble, device_for, move
-from suite.cost import example, machine, median_interval, peak, rows, sized, times, training_step
+from suite.binding import costed
+from suite.cost import example, machine, median_interval, peak, rows, times, training_step
 from suite.errors import UserError
 from suite.grid import NOTED, versions
 from suite.inventory import Item
@@ -171,8 +172,9 @@ def _tidy() -> None:
 def _built(item: Item) -> Trainee:
     method = configured(discover().get(item.method), item.backbone, item.task)
     plan, _ = plan_of(method, item.backbone, item.preset, None)
+    task = costed(tasks.load(item.task))
     with default_dtype(DTYPE):
-        model = assemble(method, item.backbone, tasks.load(item.task), 0, preset=item.preset, plan=plan, pretrained=False,
+        model = assemble(method, item.backbone, task, 0, preset=item.preset, plan=plan, pretrained=False,
                          device=device_for(item.preset))  # fmt: skip
     return model.to(DTYPE)
 
@@ -205,8 +207,7 @@ def _step(model: Trainee) -> dict[str, Any]:
 
 def _input(model: Trainee) -> Any:
     """A training batch at the papers' lengths, where there are such."""
-    batch, size = example(model.task), model.backbone.papers_input()
-    return sized(batch, *size) if size else batch
+    return example(model.task, model.backbone.papers_input())
 
 
 def _length(batch: Any) -> int:
@@ -231,6 +232,11 @@ def no_room(needed: int, device: str) -> str | None:
     if needed <= ROOM * free:
         return None
     return f"its weights take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+
+
+def room() -> int | None:
+    """Bytes of the GPU here; None where there is none."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
 
 
 @contextmanager

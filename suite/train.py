@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,16 +17,20 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapper, _ParamScheduler
-from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.runner import Runner
 from torch import Tensor
 
 from suite.assemble import Trainee, assemble, derive, device_for, optimizer, steps_per_epoch
-from suite.core import Method, Plan, Recipe, Task, seed_everything
-from suite.search import NonFiniteLoss, search
+from suite.core import Method, Plan, Task, seed_everything
+from suite.recipe import Recipe
+from suite import together
+from suite.binding import Means, bound
+from suite.errors import UserError
+from suite.search import Found, NonFiniteLoss, search
+from suite.store import write_atomic
+from suite.updates import Warmup, wrapped
 
-CHECKPOINT = "last.pth"
+CHECKPOINT, SEARCHED = "last.pth", "search.json"
 MMENGINE_DEFAULTS = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
 LOOK_EVERY = 50
 """Steps between looks at the losses: reading one waits for the device."""
@@ -37,7 +42,7 @@ class Outcome:
 
     metrics: of the test split (empty where only validation was asked for). curve: dicts with the fields of record.CurvePoint.
     hyper_parameters: `method` (resolved), `recipe`, `lr`, `search` (what it took and noted; empty where nothing was searched).
-    kept: arrays in that order to look at, by the task's `kept`; empty where it has none.
+    kept: arrays in that order to look at, by the task's `kept`; empty where it has none. floors: of the task, with `metrics`.
     """
 
     metrics: dict[str, float]
@@ -51,41 +56,58 @@ class Outcome:
     hyper_parameters: dict[str, Any]
     search_seconds: float = 0.0
     kept: dict[str, np.ndarray] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
 
 
 def run_cell(method: Method, backbone_name: str, task: Task, seed: int, *, preset: str, lr: float, plan: Plan | None = None,
              work_dir: Path | None = None, epochs: int | None = None, checkpoint_every: int = 1,
-             evaluate: Literal["test", "validation"] = "test", official: bool = False) -> Outcome:
+             evaluate: Literal["test", "validation"] = "test", official: bool = False, means: Means = Means()) -> Outcome:
     """Search where the method searches and no plan is given, train afresh, evaluate; the test split is read once, at the end.
 
     work_dir: this cell's own folder for checkpoints, every `checkpoint_every` epochs; a run that finds one goes on from it (None: no
-    checkpoints). evaluate: "validation" leaves the test split alone. official: the search is the papers' own.
+    checkpoints). evaluate: "validation" leaves the test split alone. official: the search is the papers' own. means: of the machine.
     Raises NonFiniteLoss with the step.
     """
-    device = device_for(preset)
+    device, task = device_for(preset), bound(task, backbone_name, method.name, means)
     recipe = task.recipe if epochs is None else dataclasses.replace(task.recipe, epochs=epochs)
-    noted: dict[str, Any] = {}
-    seconds = 0.0
+    found = Found(plan, 0.0, {})
     if method.search is not None and plan is None:
-        found = search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device, epochs=epochs, official=official)
-        plan, seconds, noted = found.plan, found.seconds, found.noted
+        found = _kept_search(work_dir, lambda: search(method, backbone_name, task, seed, preset=preset, lr=lr, device=device,
+                                                      epochs=epochs, official=official))  # fmt: skip
+    plan = found.plan
     model = assemble(method, backbone_name, task, seed, preset=preset, plan=plan, device=device)
     protocol = fit(model, recipe, seed, lr, work_dir=work_dir, checkpoint_every=checkpoint_every)
-    validation = protocol.best or evaluate_on(model, "validation")[0]
+    validated = task.validates or evaluate == "validation"
+    validation = protocol.best or (evaluate_on(model, "validation")[0] if validated else {})
     metrics, correct, clusters, kept = {}, [], [], {}
     if evaluate == "test":
         outputs = outputs_on(model, "test")
         metrics, correct, clusters = task.score("test", outputs)
         kept = task.kept("test", outputs)
-    return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics),
-                   {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": noted}, seconds, kept)
+        for split in task.unscored:
+            kept |= task.kept(split, outputs_on(model, split))
+    chosen = {"method": method.resolved(), "recipe": dataclasses.asdict(recipe), "lr": lr, "search": found.noted}
+    return Outcome(metrics, validation, protocol.curve, correct, clusters, plan, model.signature(), flags(task, metrics), chosen,
+                   found.seconds, kept, task.floors() if metrics else {})
+
+
+def _kept_search(folder: Path | None, found: Callable[[], Found]) -> Found:
+    """What an earlier run of the cell found, or what `found` finds, kept in the cell's folder: weights belong to a plan."""
+    path = folder and folder / SEARCHED
+    if path and path.exists():
+        return Found(**json.loads(path.read_text()))
+    result = found()
+    if path and together.first():
+        write_atomic(path, json.dumps(dataclasses.asdict(result)).encode())
+    return result
 
 
 def outputs_on(model: Trainee, split: str) -> list[Tensor]:
     """What `predict` makes of every batch of a split, as the task's `score` takes it."""
     model.eval()
     with torch.inference_mode():
-        return [model.predict(batch) for batch in model.batches(split, 0)]
+        found = [model.predict(batch) for batch in model.batches(split, 0)]
+    return together.gathered(found) if model.task.dataset else found
 
 
 def evaluate_on(model: Trainee, split: str) -> tuple[dict[str, float], list[bool], list[str]]:
@@ -103,13 +125,12 @@ def flags(task: Task, metrics: dict[str, float]) -> list[str]:
 def fit(model: Trainee, recipe: Recipe, seed: int, lr: float, *, work_dir: Path | None = None, checkpoint_every: int = 1) -> Protocol:
     """Train in place; afterwards the model holds the weights to keep. Raises NonFiniteLoss, also where the last step broke a weight."""
     loader = Epochs(model, seed)
-    total = recipe.epochs * len(loader)
-    wrapper = QuietWrapper(optimizer(model, recipe, lr), clip_grad={"max_norm": recipe.clip} if recipe.clip else None)
+    wrapper = wrapped(optimizer(model, recipe, lr), recipe, len(loader))
     protocol = Protocol(seed, recipe, loader, work_dir, checkpoint_every)
     found = str(work_dir / CHECKPOINT) if work_dir and (work_dir / CHECKPOINT).exists() else None
     runner = QuietRunner(
         model, str(work_dir or tempfile.gettempdir()), loader, train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
-        optim_wrapper=wrapper, param_scheduler=[WarmupLinear(wrapper, total, recipe.warmup)], custom_hooks=[protocol],
+        optim_wrapper=wrapper, param_scheduler=[Warmup(wrapper, len(loader), recipe)], custom_hooks=[protocol],
         default_hooks=dict.fromkeys(MMENGINE_DEFAULTS), default_scope=None, randomness={"seed": derive("runner", seed)},
         load_from=found, resume=found is not None)
     runner.train()
@@ -135,23 +156,6 @@ class Epochs:
         return iter(self.model.batches("train", self.seed, self.epoch, shuffle=True))
 
 
-def factor(step: int, total: int, warmup: float) -> float:
-    """Part of the base learning rate at a step (from 0): linear from 0 over the warm-up, then linear to 0 at `total`."""
-    rise = max(1, round(total * warmup)) if warmup else 0
-    return step / rise if step < rise else max(0.0, (total - step) / max(1, total - rise))
-
-
-class WarmupLinear(LRSchedulerMixin, _ParamScheduler):
-    """`factor` as a per-step mmengine scheduler, in closed form, so that no rounding adds up."""
-
-    def __init__(self, wrapper: OptimWrapper, total: int, warmup: float):
-        self.total, self.warmup = total, warmup
-        super().__init__(wrapper, by_epoch=False)
-
-    def _get_value(self) -> list[float]:
-        return [base * factor(self.last_step, self.total, self.warmup) for base in self.base_values]
-
-
 @dataclass(eq=False)
 class Protocol(Hook):
     """Seeds each epoch, collects the curve, keeps the best weights where the recipe says so, writes checkpoints.
@@ -172,7 +176,7 @@ class Protocol(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         self.loader.epoch, self.losses = runner.epoch, []
-        seed_everything(derive("dropout", self.seed, runner.epoch))
+        seed_everything(derive("dropout", self.seed, runner.epoch, *([together.number()] if together.number() else [])))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append(outputs)
@@ -183,7 +187,7 @@ class Protocol(Hook):
         self._look(runner.epoch, 0)
         if len(self.losses) != len(self.loader):
             raise RuntimeError(f"an epoch had {len(self.losses)} batches where the task's sizes say {len(self.loader)}")
-        loss, lr = torch.stack(self.losses).mean().item(), _base_lr(runner, self.recipe)
+        loss, lr = together.mean(torch.stack(self.losses)).mean().item(), _base_lr(runner)
         point = {"epoch": runner.epoch + 1, "loss": loss, "lr": lr, "validation": None}
         if self.recipe.keep == "best":
             point["validation"] = self._keep_best(runner.model)
@@ -202,10 +206,11 @@ class Protocol(Hook):
 
     def _look(self, epoch: int, start: int) -> None:
         """Raise NonFiniteLoss with the first step from `start` on whose loss is not finite."""
-        finite = torch.stack(self.losses[start:]).isfinite()
+        losses = together.mean(torch.stack(self.losses[start:]))
+        finite = losses.isfinite()
         if not finite.all():
-            step = start + int(finite.logical_not().nonzero()[0])
-            raise NonFiniteLoss(f"loss is {self.losses[step].item()} at epoch {epoch + 1}, step {step + 1}")
+            step = int(finite.logical_not().nonzero()[0])
+            raise NonFiniteLoss(f"loss is {losses[step].item()} at epoch {epoch + 1}, step {start + step + 1}")
 
     def _keep_best(self, model: Trainee) -> float:
         metrics, metric = evaluate_on(model, "validation")[0], model.task.metric
@@ -215,23 +220,19 @@ class Protocol(Hook):
         return metrics[metric]
 
 
-def _base_lr(runner: Runner, recipe: Recipe) -> float:
+def _base_lr(runner: Runner) -> float:
     """The method's learning rate at this step of the schedule."""
     first = runner.optim_wrapper.param_groups[0]  # the head's or, where there is none, the method's own
-    return first["lr"] / (recipe.head_multiplier if first["part"] == "head" else 1)
+    return first["lr"] / first["factor"]
 
 
 def _write_checkpoint(runner: Runner, folder: Path) -> None:
+    together.wait()
+    if not together.first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     runner.save_checkpoint(str(folder), f".{CHECKPOINT}")
     os.replace(folder / f".{CHECKPOINT}", folder / CHECKPOINT)
-
-
-class QuietWrapper(OptimWrapper):
-    """mmengine's wrapper that clips without noting the norm in its global hub, which would wait for the device at every step."""
-
-    def _clip_grad(self) -> None:
-        self.clip_func([p for group in self.param_groups for p in group["params"] if p.grad is not None], **self.clip_grad_kwargs)
 
 
 class QuietRunner(Runner):
@@ -274,6 +275,8 @@ class QuietRunner(Runner):
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Trained weights from a checkpoint of this class; the frozen ones are in the model already."""
         checkpoint = torch.load(filename, map_location="cpu", weights_only=True)
+        if checkpoint["state_dict"].keys() != self.model.trained().keys():
+            raise UserError(f"{filename} is of another model: remove it to begin the cell anew")
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.model.load_state_dict(checkpoint["state_dict"], strict=False)
         return checkpoint

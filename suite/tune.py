@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from suite.binding import Means
 from suite.errors import UserError
 from suite.experiments import STANDS_FOR
 from suite.recipes import Training, find
@@ -129,10 +130,8 @@ def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: 
           folder: Path = FOLDER) -> str | None:
     """Why `learning_rate` may not be the best of those tried; None where it is, or is the published one. key: as in Entry."""
     if preset == "paper":
-        found = _training(backbone, task, method)
-        if found is None:
-            return "its papers trained nothing there, or did not tell the learning rate"
-        return None if found.head == found.fusion == 1 else "its papers' factors for the head and the fusion layers are not applied yet"
+        known = _training(backbone, task, method) is not None
+        return None if known else "its papers trained nothing there, or did not tell the learning rate"
     entry = read(backbone, folder).get(method, {}).get(task, Entry())
     if entry.key != key or _missing(entry.tried, trains_backbone):
         return "its learning rate was never tuned" if entry.lr is None else "its learning rate was tuned with other settings, code or data"
@@ -140,13 +139,15 @@ def doubt(backbone: str, task: str, method: str, *, trains_backbone: bool, key: 
 
 
 def tune_cell(method: Method, backbone: str, task: Task, lr: float, seed: int, *, preset: str = "mini",
-              epochs: int | None = None, official: bool = False) -> float | None:
-    """The validation metric (percent) of one run, None where the loss was not finite. Opens no test split. official: see run_cell."""
+              epochs: int | None = None, official: bool = False, means: Means = Means()) -> float | None:
+    """The validation metric (percent) of one run, None where the loss was not finite. Opens no test split. official, means:
+    see run_cell."""
     from suite.search import NonFiniteLoss
     from suite.train import run_cell
 
     try:
-        outcome = run_cell(method, backbone, task, seed, preset=preset, lr=lr, epochs=epochs, evaluate="validation", official=official)
+        outcome = run_cell(method, backbone, task, seed, preset=preset, lr=lr, epochs=epochs, evaluate="validation", official=official,
+                           means=means)  # fmt: skip
     except NonFiniteLoss:
         return None
     return outcome.validation[task.metric]

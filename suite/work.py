@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from suite import backbones, tasks
+from suite.binding import costed
 from suite.core import Backbone
 from suite.cost import bare_macs, latency_of, measure, papers_own
 from suite.errors import UserError
@@ -30,14 +31,17 @@ def cell(task: CellTask) -> tuple[Record, Examples]:
     """Train and evaluate; the record, and the per-example arrays `correct`, `cluster`, `ids`, each (N,), N test examples, with what the
     task keeps to look at.
 
-    Raises whatever the method, the backbone or the training raises.
+    Raises UserError where the GPU has too little memory, and whatever the method, the backbone or the training raises.
     """
     job, start = task.job, perf_counter()
     data = tasks.load(job.cell.task)
-    result = run_cell(_method(job), job.cell.backbone, data, job.cell.seed, preset=job.preset, lr=job.lr, epochs=job.epochs,
-                      work_dir=task.checkpoints, official=job.official)  # fmt: skip
+    try:
+        result = run_cell(_method(job), job.cell.backbone, data, job.cell.seed, preset=job.preset, lr=job.lr, epochs=job.epochs,
+                          work_dir=task.checkpoints, official=job.official, means=job.means)  # fmt: skip
+    except torch.OutOfMemoryError:
+        raise UserError(_too_little(job)) from None
     record = job.record(
-        "ok", metrics=result.metrics, validation=result.validation, floors=data.floors(), plan=result.plan, curve=result.curve,
+        "ok", metrics=result.metrics, validation=result.validation, floors=result.floors, plan=result.plan, curve=result.curve,
         hyper_parameters=result.hyper_parameters, signature=result.signature, flags=result.flags,
         provenance=_provenance(task, perf_counter() - start, result.search_seconds),
     )  # fmt: skip
@@ -49,15 +53,15 @@ def cost(task: CostTask) -> Cost:
     """All but latency, single-threaded."""
     cell = task.job.cell
     _, bare = _bare(cell.backbone, cell.task, task.job.preset)
-    return measure(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan, memory=task.memory,
-                   key=task.key, profile=cell.profile, bare=bare)  # fmt: skip
+    return measure(_method(task.job), cell.backbone, costed(tasks.load(cell.task)), preset=task.job.preset, plan=task.plan,
+                   memory=task.memory, key=task.key, profile=cell.profile, bare=bare)  # fmt: skip
 
 
 def timed(found: tuple[CostTask, Cost]) -> Cost:
     """The cost with its latency; to be called where nothing else runs."""
     task, cost = found
     cell = task.job.cell
-    latency = latency_of(_method(task.job), cell.backbone, tasks.load(cell.task), preset=task.job.preset, plan=task.plan)
+    latency = latency_of(_method(task.job), cell.backbone, costed(tasks.load(cell.task)), preset=task.job.preset, plan=task.plan)
     return cost.model_copy(update={"latency": latency})
 
 
@@ -65,12 +69,12 @@ def tuned(task: tuple[Job, float, int]) -> float | None:
     """The validation metric of one learning rate and seed, in percent; None where the loss was not finite."""
     job, lr, seed = task
     return tune_cell(_method(job), job.cell.backbone, tasks.load(job.cell.task), lr, seed, preset=job.preset, epochs=job.epochs,
-                     official=job.official)  # fmt: skip
+                     official=job.official, means=job.means)  # fmt: skip
 
 
 def sizes(item: Item) -> Sizes | str:
     """What the item costs, with an example of a plan where the method searches; the reason where it has none."""
-    task = tasks.load(item.task)
+    task = costed(tasks.load(item.task))
     method = configured(discover().get(item.method), item.backbone, item.task)
     try:
         built, bare = _bare(item.backbone, item.task, item.preset)
@@ -87,11 +91,25 @@ def sizes(item: Item) -> Sizes | str:
 def _bare(backbone: str, task: str, preset: str) -> tuple[Backbone, int]:
     """The backbone without weights, and its MACs with the task's head."""
     built = backbones.load(backbone).build(preset, pretrained=False, device="meta")
-    return built, bare_macs(backbone, tasks.load(task), preset)
+    return built, bare_macs(backbone, costed(tasks.load(task)), preset)
 
 
 def _method(job: Job) -> Any:
     return discover(job.files).get(job.cell.method)(**job.parameters)
+
+
+def _too_little(job: Job) -> str:
+    """What to do where the GPU's memory is too little for a cell."""
+    from suite import needs, speed
+
+    found = needs.need((Item(job.cell.backbone, job.cell.method, job.cell.task, job.preset), job.means, job.epochs))
+    room = speed.room()
+    if isinstance(found, str) or not room:
+        return "too little GPU memory"
+    has, took = (f"{size / 2**30:.0f} GiB" for size in (room, found.memory))
+    fits = found.fitting(int(speed.ROOM * room))
+    advice = f"`micro_batch: {min(fits, max(1, found.micro_batch // 2))}` in params.yaml may fit" if fits else "not one example fits"
+    return f"too little GPU memory: {has}, where {found.micro_batch} examples at once take about {took}; {advice}"
 
 
 def _provenance(task: CellTask, seconds: float, search_seconds: float) -> Provenance:

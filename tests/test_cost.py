@@ -140,7 +140,7 @@ def test_macs_are_of_one_example_with_its_own_pictures(name: str) -> None:
     """Also in retrieval, whose captions share a picture in training: the picture counts once for each, as in what is timed."""
     task = tasks.load(name)
     passes = 2 if name == "world-nlvr2" else 1
-    batch = example(task)
+    batch = example(task, None)
     text = (batch.left if passes == 2 else batch).input_ids.shape[1]
     alone = macs.counted(lambda: vilt("mini", "meta")(batch_of(text, 64, 64, "meta")))
     head = sum(p.numel() for p in task.head(vilt("mini", "cpu")).parameters() if p.ndim > 1)
@@ -184,4 +184,4 @@ def test_example_and_parameters_leave_pretraining_heads_out() -> None:
     sizes = parameters(model)
     heads = sum(p.numel() for p in model.backbone.heads["itm"].parameters())
     assert heads > 0 and sizes["total"] == sizes["trainable_all"]
-    assert torch.equal(example(TinyTask()).ids, example(TinyTask()).ids)
+    assert torch.equal(example(TinyTask(), None).ids, example(TinyTask(), None).ids)

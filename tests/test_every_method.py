@@ -10,10 +10,11 @@ import torch
 
 from suite import backbones
 from suite.assemble import Trainee, assemble, optimizer
-from suite.core import Backbone, Method, Plan, Recipe
+from suite.core import Backbone, Method, Plan
 from suite.data.world_reader import WorldVqa
 from suite.errors import UserError
 from suite.plugins import discover
+from suite.recipe import Recipe
 from suite.search import SearchTrial
 from suite.tasks.vqa import Vqa
 

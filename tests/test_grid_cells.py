@@ -89,7 +89,7 @@ def test_reasons_for_not_running_come_with_the_cell(tiny: Callable[..., dict[str
 
 def test_tasks_of_mini_size_are_missing_at_the_papers_size(tiny: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     def cell(profile: str) -> Job:
-        return grid.cells(Settings(methods=["head"], seeds=[0], profile=profile))[0]
+        return grid.cells(Settings(methods=["head"], tasks=["tiny"], seeds=[0], profile=profile))[0]
 
     monkeypatch.setattr(tasks, "load", lambda name: replace(TinyTask(), presets=("mini",)))
     assert cell("mini").refusal is None and cell("paper").refusal == ("missing", "tiny has no data at the paper's size")

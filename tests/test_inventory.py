@@ -25,7 +25,7 @@ def test_every_method_on_every_backbone_with_its_first_task() -> None:
 
     found = inventory.items(Settings(profile="paper"))
     assert len(found) == len(set(found)) == len(backbones.names()) * len(discover().methods)
-    assert Item("t5", "dora", "world-vqa-4000", "paper") in found and {item.preset for item in found} == {"paper"}
+    assert Item("t5", "dora", "vqa2", "paper") in found and {item.preset for item in found} == {"paper"}
     with pytest.raises(UserError, match="unknown backbone 'vil'; did you mean 'vilt'"):
         inventory.items(Settings(backbones=["vil"]))
 

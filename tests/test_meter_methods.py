@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from suite import macs
 from suite.assemble import assemble
 from suite.backbones import meter
-from suite.core import Batch, Method, Recipe, Task, freeze
+from suite.core import Batch, Method, Task, freeze
 from suite.data.world_reader import WorldNlvr2, WorldRetrieval, WorldVqa
 from suite.plugins import discover
+from suite.recipe import Recipe
 from suite.tasks.nlvr2 import Nlvr2
 from suite.tasks.retrieval import Retrieval
 from suite.tasks.vqa import Vqa

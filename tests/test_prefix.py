@@ -9,9 +9,9 @@ import torch
 
 from suite.assemble import assemble
 from suite.data.world_reader import WorldVqa
-from suite.core import Recipe
 from suite.plugins import discover
 from suite.prefix import Stored
+from suite.recipe import Recipe
 from suite.tasks.vqa import Vqa
 
 

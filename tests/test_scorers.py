@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.core import Recipe
+from suite.recipe import Recipe
 from suite.tasks.base import Split
 from suite.tasks.prototypes import BaseToNew
 from suite.tasks.retrieval import RANKS, Retrieval, ranks

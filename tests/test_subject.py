@@ -21,12 +21,13 @@ from baselines.lora import Lora
 from methods.apt import APT
 from suite import cost, judge, tasks
 from suite.assemble import assemble, optimizer
-from suite.core import Method, Recipe, normalise
+from suite.core import Method, normalise
 from suite.data import subjects, text
 from suite.data.subjects import IDENTIFIERS, PLACES, Prompt, Subject, WorldSubject
 from suite.errors import UserError
 from suite.plugins import source_files
 from suite.prefix import Stored
+from suite.recipe import Recipe
 from suite.tasks.base import Split
 from suite.tasks.subject import SubjectDriven
 

@@ -16,10 +16,12 @@ from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask, brightest
 
 from suite import backbones, tasks, work
 from suite.assemble import assemble, derive, parameter_groups
-from suite.core import Backbone, Batch, Plan, Recipe
+from suite.core import Backbone, Batch, Plan
 from suite.grid import CellTask
+from suite.recipe import Recipe
 from suite.search import NonFiniteLoss, SearchTrial, search
-from suite.train import CHECKPOINT, Outcome, evaluate_on, factor, fit, run_cell
+from suite.train import CHECKPOINT, Outcome, evaluate_on, fit, run_cell
+from suite.updates import factor
 
 
 @pytest.fixture(autouse=True)

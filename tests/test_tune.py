@@ -83,9 +83,10 @@ def test_a_rate_is_in_doubt_until_it_is_tuned_with_this_code(tmp_path: Path) -> 
     assert doubt("old") is None and "other settings" in str(doubt("new"))
     fill(tmp_path, [60.0], "new")
     assert "other settings" in str(doubt("new"))
-    factors = tune.doubt("meter", "world-vqa", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path)
-    assert "factors for the head and the fusion layers" in str(factors)
-    assert tune.doubt("vilt", "world-nlvr2", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
+    for backbone, task in (("vilt", "nlvr2"), ("meter", "vqa2")):
+        assert tune.doubt(backbone, task, "m", trains_backbone=False, key="", preset="paper", folder=tmp_path) is None
+    untold = tune.doubt("clip", "imagenet", "m", trains_backbone=False, key="", preset="paper", folder=tmp_path)
+    assert "did not tell" in str(untold)
 
 
 def test_a_method_that_always_diverges_is_stored_and_does_not_stop_the_others(tmp_path: Path) -> None:

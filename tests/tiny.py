@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Features, Method, Plan, Recipe, Trial
+from suite.core import Backbone, Batch, Features, Method, Plan, Trial
+from suite.recipe import Recipe
 
 WIDTH = 8
 SIZES = {"train": 36, "validation": 24, "test": 30, "search-train": 24, "search-reward": 12}
@@ -82,11 +83,20 @@ class TinyTask:
     backbones: tuple[str, ...] = ("tiny",)
     also: tuple[str, ...] = ()
     group: str = ""
+    dataset: str = ""
+    unscored: tuple[str, ...] = ()
+    validates: bool = True
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=4, batch_size=8))
     sizes: dict[str, int] = field(default_factory=lambda: dict(SIZES))
     read: list[str] = field(default_factory=list)
     stop_at: tuple[int, int] | None = None
     stop: Any = None
+
+    def sequences(self) -> int:
+        return self.sizes["train"]
+
+    def blank(self, size: tuple[int, int, int]) -> None:
+        return None
 
     def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
         return nn.Linear(backbone.width, 3)

@@ -13,6 +13,7 @@ from suite.backbones.hub import from_hub
 from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
 from suite.layers import Sequence
+from suite.view import View
 
 PRESETS = {
     "mini": Preset(
@@ -35,6 +36,7 @@ class BERT(LanguageModel):
     name: ClassVar[str] = "bert"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
     names_words: ClassVar[bool] = True
+    view: ClassVar[View] = View("bert-base-uncased", 30_522, length=16, side=224)
 
     def __init__(self, model: BertModel, preset: str, vision: nn.Module | None = None, length: int = 0):
         super().__init__(model, preset, vision)

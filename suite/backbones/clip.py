@@ -20,6 +20,7 @@ from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
 from suite.layers import Sequence, causal
+from suite.view import View
 
 STREAMS = {"image": "vision_model", "text": "text_model"}
 READ = 2
@@ -71,6 +72,7 @@ class CLIP(common.Pretrained):
 
     name: ClassVar[str] = "clip"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("openai/clip-vit-base-patch16", 49_408, length=77, side=224)
 
     def __init__(self, model: CLIPModel, preset: str, end_id: int = 49407, lengths: tuple[int, int] = (0, 0)):
         super().__init__(model, preset)

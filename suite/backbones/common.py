@@ -26,6 +26,11 @@ class Pretrained(Backbone):
             raise UserError(f"unknown preset {preset!r} of {cls.name}; there are {', '.join(cls.sizes)}")
         return cls.sizes[preset]
 
+    @classmethod
+    def checkpoints(cls) -> tuple[str, ...]:
+        """What the preset `paper` is loaded from: hub repositories, or an official file below PETLBENCH_MIRROR."""
+        return (cls.sizes["paper"].checkpoint,)
+
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds."""
         raise NotImplementedError

@@ -9,9 +9,9 @@ from typing import TypeVar
 from safetensors import SafetensorError
 from torch import nn
 
-from suite.backbones import shipped
 from suite.backbones.common import misfits
 from suite.errors import UserError
+from suite.hub import first_line, hub
 
 Model = TypeVar("Model", bound=nn.Module)
 _LAYER = re.compile(r"^.*?\.\d+\.")
@@ -25,7 +25,7 @@ def from_hub(kind: type[Model], name: str, folder: str = "") -> Model:
     Raises UserError where it is not there or damaged, and where tensors are missing, of another shape, or unexpected in the model's layers.
     """
     try:
-        model, found = kind.from_pretrained(shipped.hub(name), subfolder=folder, output_loading_info=True, ignore_mismatched_sizes=True)
+        model, found = kind.from_pretrained(hub(name), subfolder=folder, output_loading_info=True, ignore_mismatched_sizes=True)
     except OSError as error:
         raise UserError(f"checkpoint {name} is neither reachable nor below PETLBENCH_MIRROR: {first_line(error)}") from None
     except (RuntimeError, ValueError, SafetensorError) as error:
@@ -46,8 +46,3 @@ def _stack(name: str) -> str | None:
     """`encoder.layer` of `encoder.layer.3.output.weight`."""
     found = _LAYER.match(name)
     return found and found[0].rsplit(".", 2)[0]
-
-
-def first_line(error: BaseException) -> str:
-    """Of what it says; its class where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -112,6 +112,13 @@ class LanguageModel(common.Pretrained):
         """With the checkpoint's weights, without vision."""
         raise NotImplementedError
 
+    @classmethod
+    def checkpoints(cls) -> tuple[str, ...]:
+        """With that of the tower."""
+        from suite.backbones.clip import CLIP
+
+        return *super().checkpoints(), *CLIP.checkpoints()
+
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds: `model.*` and `heads.*`, what is tied once, without the tower."""
         return {name: tensor for name, tensor in self.named_parameters() if name.partition(".")[0] in ("model", "heads")}

@@ -111,6 +111,12 @@ class LaVIN(LLaMA):
         freeze(self.vision)
         return self.to(device)
 
+    @classmethod
+    def checkpoints(cls) -> tuple[str, ...]:
+        """With that of the tower."""
+        size = cls.sizes["paper"]
+        return size.checkpoint, size.tower
+
     def pretrained_state(self) -> dict[str, Tensor]:
         """What a weight file holds: LLaMA's, `modality.*` and `projection.*`."""
         own = {name: tensor for name, tensor in self.named_parameters() if name.partition(".")[0] in ("modality", "projection")}

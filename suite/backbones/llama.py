@@ -13,6 +13,7 @@ from suite.backbones.hub import from_hub
 from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
 from suite.layers import Attention, FeedForward, Layer, Sequence, causal
+from suite.view import View
 
 PRESETS = {
     "mini": Preset(
@@ -34,6 +35,7 @@ class LLaMA(LanguageModel):
     name: ClassVar[str] = "llama"
     decoder_only: ClassVar[bool] = True
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("huggyllama/llama-7b", 32_000, length=64, side=224, ending="</s>")
 
     def __init__(self, model: LlamaModel, preset: str, vision: nn.Module | None = None, length: int = 0):
         super().__init__(model, preset, vision)

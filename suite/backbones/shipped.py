@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,3 @@ def load(path: Path) -> dict[str, Tensor]:
             said = f"its sha256 is {found}, the card {card.name} says {wanted.get(key)}"
             raise UserError(f"{file.name} is damaged or another version: {said}")
     return load_file(path)
-
-
-def hub(repository: str) -> str:
-    """Where to load a hub checkpoint from: the folder of that name below PETLBENCH_MIRROR if it is there, else the hub."""
-    mirror = os.environ.get("PETLBENCH_MIRROR")
-    return str(Path(mirror, repository)) if mirror and Path(mirror, repository).is_dir() else repository

@@ -19,6 +19,7 @@ from suite.backbones import common, shipped, unet
 from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import CLS, PAD, SEP, tokenizer
+from suite.view import View
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class StableDiffusion(common.Pretrained):
 
     name: ClassVar[str] = "stable_diffusion"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("openai/clip-vit-large-patch14", 49_408, length=77, side=512, padded=True)
 
     def __init__(self, model: UNet2DConditionModel, text_model: CLIPTextModel, vae: AutoencoderKL | None, schedule: dict[str, Any],
                  empty: tuple[int, ...], preset: str):  # fmt: skip

@@ -17,6 +17,7 @@ from suite.backbones.hub import from_hub
 from suite.backbones.language import LanguageModel, Pictures, Preset
 from suite.core import Batch, Features, Site
 from suite.layers import Attention, FeedForward, Layer, Sequence, additive, causal
+from suite.view import View
 
 SENTINELS = 8
 """Words of the mini size beyond the tokenizer's, which stand for hidden spans in pre-training."""
@@ -55,6 +56,7 @@ class T5(LanguageModel):
 
     name: ClassVar[str] = "t5"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("t5-base", 32_100, length=16, side=224, padded=True)
 
     def __init__(self, model: T5Model, preset: str, vision: nn.Module | None = None, length: int = 0, shared_bias: bool = False):
         super().__init__(model, preset, vision)

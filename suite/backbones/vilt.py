@@ -21,6 +21,7 @@ from suite.backbones.hub import from_hub
 from suite.core import Batch, Features, Kind, Prefix, Site
 from suite.data.text import tokenizer
 from suite.layers import Attention, FeedForward, Layer, Sequence
+from suite.view import View
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class ViLT(common.Pretrained):
 
     name: ClassVar[str] = "vilt"
     sizes: ClassVar[dict[str, Preset]] = PRESETS
+    view: ClassVar[View] = View("bert-base-uncased", 30_522, length=40, side=384, fit="shorter", augment=True)
 
     def __init__(self, model: ViltModel, preset: str, class_id: int = 101, length: int = 0):
         super().__init__(model, preset)
@@ -157,24 +159,27 @@ class ViLT(common.Pretrained):
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The sequence [text, image] before the first layer: (B, N, D), and its mask (B, N)."""
-        image = self.image_tokens(batch.pixels) if batch.image_tokens is None else batch.image_tokens
+        image = self.image_tokens(batch.pixels, batch.picture_sizes) if batch.image_tokens is None else batch.image_tokens
+        there = None if batch.picture_sizes is None else self._there(batch.picture_sizes, *batch.pixels.shape[-2:])
         if batch.image_index is not None:
             image = image.index_select(0, batch.image_index)
+            there = there if there is None else there.index_select(0, batch.image_index)
         image = self.model.embeddings.dropout(image)
-        return self.join(self.text_tokens(batch.input_ids), image, batch.text_mask, image_type=batch.image_type)
+        return self.join(self.text_tokens(batch.input_ids), image, batch.text_mask, there, batch.image_type)
 
     def text_tokens(self, input_ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N) -> (B, N, D), the embeddings. Raises UserError where N is more than the positions."""
         self.check_length(input_ids.shape[1], self.model.config.max_position_embeddings)
         return self.model.embeddings.text_embeddings(input_ids=input_ids)
 
-    def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions. Raises UserError for another mode or type, and
-        where patches do not tile the picture."""
+    def image_tokens(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """(I, 3, H, W) -> (I, 1 + patches, D), patches in reading order, with positions. sizes: see core.Batch. Raises UserError for
+        another mode or type, and where patches do not tile the picture."""
         embeddings = self.model.embeddings
         self.check_pictures(pixels, self.model.config.image_size, self.model.config.patch_size)
         patches = embeddings.patch_embeddings.projection(pixels.to(embeddings.cls_token.dtype))
-        positions = self._positions(*patches.shape[-2:])
+        grid = patches.shape[-2:]
+        positions = self._positions(*grid) if sizes is None else self._placed(sizes, *grid)
         tokens = patches.flatten(2).transpose(1, 2)
         return torch.cat([embeddings.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + positions
 
@@ -186,6 +191,22 @@ class ViLT(common.Pretrained):
         grid = table[:, 1:].transpose(1, 2).unflatten(2, (side, side))
         grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=True)
         return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+    def _placed(self, sizes: Tensor, height: int, width: int) -> Tensor:
+        """(I, 1 + patches, D): each picture has the positions of its own height and width (I, 2), as if it were alone."""
+        found = []
+        for h, w in (sizes // self.model.config.patch_size).tolist():
+            table = self._positions(h, w)
+            grid = F.pad(table[:, 1:].unflatten(1, (h, w)), (0, 0, 0, width - w, 0, height - h))
+            found.append(torch.cat([table[:, :1], grid.flatten(1, 2)], 1))
+        return torch.cat(found)
+
+    def _there(self, sizes: Tensor, height: int, width: int) -> Tensor:
+        """Which image tokens, of a picture that fills height x width pixels, pictures of these sizes (I, 2) have: (I, 1 + patches) bool."""
+        patch = self.model.config.patch_size
+        rows, columns = (torch.arange(0, side, patch, device=sizes.device) for side in (height, width))
+        inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None]
+        return F.pad(inside.flatten(1), (1, 0), value=True)
 
     def join(self, text: Tensor, image: Tensor, text_mask: Tensor | None, image_mask: Tensor | None = None, image_type: int = 1
              ) -> tuple[Tensor, Tensor | None]:  # fmt: skip

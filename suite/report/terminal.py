@@ -30,7 +30,7 @@ MOST = 20
 
 def print_board(board: Board, console: Console | None = None) -> None:
     """Print every backbone's table, claims and flags; without colour, 120 columns wide, where the output is not a terminal."""
-    console = _console(console)
+    console = console_of(console)
     for section in board.sections:
         table = build(section, board.profile)
         console.print(Text(f"\n{table.caption}", style="bold"))
@@ -45,7 +45,8 @@ def print_board(board: Board, console: Console | None = None) -> None:
     _papers(console, board)
 
 
-def _console(given: Console | None) -> Console:
+def console_of(given: Console | None) -> Console:
+    """The terminal; without colour, PLAIN_WIDTH columns wide, where the output is none."""
     console = given or Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -54,7 +55,7 @@ def _console(given: Console | None) -> Console:
 
 def print_sizes(rows: Sequence[Sizes], console: Console | None = None) -> None:
     """Print what methods cost, a line each, backbones apart."""
-    console = _console(console)
+    console = console_of(console)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for i, title in enumerate(("backbone", "method", "trainable\nparameters", "total\nparameters", "MACs", "extra\nMACs")):
         grid.add_column(title, justify="right" if i > 1 else "left", vertical="bottom", no_wrap=True)

@@ -11,9 +11,14 @@ from suite.names import unknown
 if TYPE_CHECKING:
     from suite.core import Task
 
+SETS = ("imagenet", "aircraft", "caltech101", "oxford-pets", "stanford-cars", "flowers102", "food101", "sun397", "dtd", "eurosat", "ucf101")
+"""Image sets, with all classes and, as `<set>-new`, from base to new classes."""
+
 KINDS = {"world-vqa": "vqa", "easy-vqa": "vqa", "world-nlvr2": "nlvr2", "world-retrieval": "retrieval", "world-vqa-4000": "vqa",
          "world-gqa": "gqa", "world-ve": "entailment", "world-science": "science", "world-classes": "prototypes", "digits": "prototypes",
-         "world-subject": "subject", "nlvr": "nlvr", "nlvr-3525": "nlvr"}
+         "world-subject": "subject", "nlvr": "nlvr", "nlvr-3525": "nlvr", "vqa2": "real_vqa", "nlvr2": "real_pairs",
+         "flickr30k": "real_pairs", "gqa": "real_vqa", "snli-ve": "real_vqa", "scienceqa": "real_science",
+         **{name + new: "real_classes" for name in SETS for new in ("", "-new")}, "dreambooth": "real_subject"}
 """Task -> its file in this folder, which has it in `TASKS`."""
 
 

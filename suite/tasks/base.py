@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Batch, Recipe, normalise
+from suite.core import Batch, normalise
 from suite.data.reader import Reader, ranked
 from suite.data.text import tokenize
 from suite.errors import UserError
+from suite.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,7 +81,7 @@ class Split:
 class BaseTask:
     """A task over a reader; see suite.core.Task. Data is read at the first call and kept.
 
-    evaluation_batch: rows of a forward without gradient. backbones, also, group: see suite.core.Task.
+    evaluation_batch: rows of a forward without gradient. backbones, also, group, dataset: see suite.core.Task.
     """
 
     reader: Reader
@@ -89,8 +90,11 @@ class BaseTask:
     backbones: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     group: str = ""
+    dataset: str = ""
     metric: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ("mini",)
+    unscored: ClassVar[tuple[str, ...]] = ()
+    validates: ClassVar[bool] = True
     _splits: dict[str, Split] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -124,9 +128,19 @@ class BaseTask:
         data = stored.split(self, split) if stored else self.split(split)
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(data)) if shuffle else self.split(split).by_length()  # as `score` reads it, whose tokens are these
-        size = self.recipe.batch_size if shuffle else self.evaluation_batch
+        size = self.recipe.rows if shuffle else self.evaluation_batch
         for start in range(0, len(order), size):
             yield self.collate(data, order[start : start + size], rng)
+
+    def sequences(self) -> int:
+        """See suite.core.Task."""
+        batch = next(iter(self.batches("train", 0, shuffle=True)))
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        return sum(len(part.input_ids) for part in parts) * -(-self.sizes["train"] // self.recipe.batch_size)
+
+    def blank(self, size: tuple[int, int, int]) -> Any:
+        """None: costs are measured on its data."""
+        return None
 
     def kept(self, split: str, outputs: list[Tensor]) -> dict[str, np.ndarray]:
         """Nothing, where scores say it all."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from suite.core import Recipe
 from suite.data.world_ve import WorldVe
+from suite.recipe import Recipe
 from suite.tasks.base import LANGUAGE
 from suite.tasks.vqa import Vqa
 

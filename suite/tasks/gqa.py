@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from suite.core import Recipe
 from suite.data.world_gqa import WorldGqa
+from suite.recipe import Recipe
 from suite.tasks.base import LANGUAGE
 from suite.tasks.kinds import ByKind
 from suite.tasks.vqa import Vqa

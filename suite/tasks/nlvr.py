@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from suite.core import Recipe
 from suite.data.nlvr import Nlvr, Nlvr3525, presentation_of
+from suite.recipe import Recipe
 from suite.tasks.base import SEARCH_PARTS, Split
 from suite.tasks.vqa import Vqa
 

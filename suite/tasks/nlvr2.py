@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Recipe
+from suite.core import Backbone, Batch
 from suite.data.world_reader import WorldNlvr2
+from suite.recipe import Recipe
 from suite.tasks.base import FUSION, Split, classifier
 from suite.tasks.classify import Classification
 

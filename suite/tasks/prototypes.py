@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Features, Recipe
+from suite.core import Backbone, Batch, Features
 from suite.data.classes import Digits, WorldClasses
 from suite.data.text import PAD, tokenize
 from suite.errors import UserError
+from suite.recipe import Recipe
 from suite.tasks.base import Split
 from suite.tasks.classify import Classification
 

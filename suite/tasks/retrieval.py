@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Recipe
+from suite.core import Backbone, Batch
 from suite.data.world_reader import WorldRetrieval
+from suite.recipe import Recipe
 from suite.tasks.base import FUSION, BaseTask, Split
 
 if TYPE_CHECKING:

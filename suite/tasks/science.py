@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Recipe
+from suite.core import Backbone, Batch
 from suite.data.text import tokenize, tokenizer
 from suite.data.world_science import BLANK, WorldScience
 from suite.data.world_science_text import PLACES, WORDS
+from suite.recipe import Recipe
 from suite.tasks import floors
 from suite.tasks.base import SEARCH_PARTS, Split
 from suite.tasks.kinds import ByKind

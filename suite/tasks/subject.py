@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite import judge
-from suite.core import Backbone, Batch, Recipe, normalise
+from suite.core import Backbone, Batch, normalise
 from suite.data.subjects import PLACES, WorldSubject, called, pictures, plain
+from suite.recipe import Recipe
 from suite.tasks.base import BaseTask, Split
 
 if TYPE_CHECKING:

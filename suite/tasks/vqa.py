@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.core import Backbone, Batch, Recipe
+from suite.core import Backbone, Batch
 from suite.data.easy_vqa import EasyVqa
 from suite.data.world_reader import WorldVqa
+from suite.recipe import Recipe
 from suite.tasks.base import FUSION, LANGUAGE, Split, classifier
 from suite.tasks.classify import Classification
 
