@@ -11,8 +11,8 @@ from suite.report.units import MINUS, number
 if TYPE_CHECKING:
     from suite.speed import Row, Speeds
 
-SAVERS = {"apt": "prompt_deep", "das": None}
-"""Method -> what its paper says it is cheaper than (None: the backbone without a method)."""
+SAVERS = {"apt": "prompt_deep", "das": None, "dvp": "visual_prompt"}
+"""Method -> what its paper says it is cheaper than (None: the backbone without a method; LaVIN's with its adapters)."""
 
 
 def line(row: Row) -> str:
@@ -32,7 +32,7 @@ def findings(speeds: Speeds) -> list[str]:
         if row.method not in SAVERS:
             continue
         than = SAVERS[row.method]
-        other = speeds.row(row.backbone, than) if than else _bare(speeds, row.backbone)
+        other = speeds.row(row.backbone, than) if than else _bare(speeds, row.backbone) or speeds.row(row.backbone, "lavin")
         if other is None:
             continue
         macs = _percent(row.macs, other.macs)
@@ -57,8 +57,11 @@ def plot(speeds: Speeds) -> bytes | None:
     FigureCanvasAgg(figure)
     for axes, (name, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         axes.scatter([x for _, x, _ in points], [y for *_, y in points], s=18, color="#33658a")
+        axes.margins(x=0.15, y=0.1)
+        middle = sum(axes.get_xlim()) / 2
         for k, (method, x, y) in enumerate(sorted(points, key=lambda point: point[2])):
-            axes.annotate(method, (x, y), xytext=(4, 3 if k % 2 else -8), textcoords="offset points", fontsize=7)
+            side = {"ha": "right", "xytext": (-5, 3 if k % 2 else -8)} if x > middle else {"xytext": (5, 3 if k % 2 else -8)}
+            axes.annotate(method, (x, y), textcoords="offset points", fontsize=7, **side)
         axes.set(title=name, xlabel="extra GMACs of one example", ylabel=f"extra ms, batch {_batch(speeds, name)}")
         axes.axhline(0, color="#999999", linewidth=0.6)
         axes.axvline(0, color="#999999", linewidth=0.6)
