@@ -11,8 +11,9 @@ from suite.names import unknown
 if TYPE_CHECKING:
     from suite.core import Task
 
-SETS = ("imagenet", "aircraft", "caltech101", "oxford-pets", "stanford-cars", "flowers102", "food101", "sun397", "dtd", "eurosat", "ucf101")
-"""Image sets, with all classes and, as `<set>-new`, from base to new classes."""
+SETS = ("caltech101", "imagenet", "oxford-pets", "stanford-cars", "flowers102", "food101", "aircraft", "sun397", "dtd", "eurosat", "ucf101")
+"""Image sets, with all classes and, as `<set>-new`, from base to new classes. Costs of CLIP are those of the first: each picture of
+ImageNet is read with a thousand prompts, more than a CPU has memory for."""
 
 KINDS = {"world-vqa": "vqa", "easy-vqa": "vqa", "world-nlvr2": "nlvr2", "world-retrieval": "retrieval", "world-vqa-4000": "vqa",
          "world-gqa": "gqa", "world-ve": "entailment", "world-science": "science", "world-classes": "prototypes", "digits": "prototypes",
