@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from built import Pooled
 from tiny import TinyAdapter, TinyBackbone, TinySearch, TinyTask
 from torch import Tensor, nn
 
@@ -33,17 +34,6 @@ def vilt(preset: str, device: str, method: str | None = None, **sizes: Any) -> B
 def batch_of(text: int, height: int, width: int, device: str) -> Batch:
     ids = torch.zeros(1, text, dtype=torch.long, device=device)
     return Batch(ids, torch.ones_like(ids), torch.zeros(1, 3, height, width, device=device))
-
-
-class Pooled(nn.Module):
-    """Tensors in, tensor out, for tracing."""
-
-    def __init__(self, backbone: Backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
-        return self.backbone(Batch(ids, mask, pixels)).pooled
 
 
 @pytest.mark.parametrize("method", [None, "adapter", "apt", "lora", "prompt_deep", "prompt_shallow", "parallel_adapter", "das"])

@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 import torch
+from built import Pooled
 
-from suite import backbones, inventory, speed, tasks, work
+from suite import backbones, inventory, macs, speed, tasks, work
 from suite.cost import training_step
 from suite.inventory import Item, Sizes
 from suite.settings import Settings
@@ -49,3 +50,20 @@ def test_a_step_at_full_size_on_a_cpu(name: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", backbones.names())
 def test_a_step_at_full_size_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps_of(name, monkeypatch) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vilt", "meter", "bert"])
+def test_fvcore_agrees_at_full_size(name: str) -> None:
+    """On real tensors; what torch counts on the meta device, design.md section 6: within 1 %."""
+    kind = backbones.load(name)
+    text, height, width = kind.build("paper", pretrained=False, device="meta").papers_input()
+
+    def inputs(device: str) -> tuple[torch.Tensor, ...]:
+        ids = torch.full((1, text), 7, device=device)
+        return ids, torch.ones_like(ids), torch.zeros(1, 3, height, width, device=device)
+
+    meta, real = (Pooled(kind.build("paper", pretrained=False, device=device).eval()) for device in ("meta", "cpu"))
+    counted = macs.counted(lambda: meta(*inputs("meta")))
+    with torch.no_grad():
+        assert macs.with_fvcore(real, inputs("cpu")) == pytest.approx(counted, rel=0.01) and counted > 1e9

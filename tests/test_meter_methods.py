@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from built import assert_close
+from built import Pooled, assert_close
 from meters import WORDS, at_paper_size, batch, mini
-from torch import Tensor, nn
 
 from suite import macs
 from suite.assemble import assemble
@@ -127,17 +126,6 @@ def macs_of(own: meter.METER, text: int, side: int) -> int:
         ids = torch.ones(1, text, dtype=torch.long)
         b = Batch(ids, ids, torch.empty(1, 3, side, side))
         return macs.counted(lambda: own(b))
-
-
-class Pooled(nn.Module):
-    """Tensors in, tensor out, for tracing."""
-
-    def __init__(self, backbone: meter.METER):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
-        return self.backbone(Batch(ids, mask, pixels)).pooled
 
 
 @pytest.mark.parametrize("name", ["apt", "lora", "prompt_shallow", "prompt_deep", "das"])
