@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 STEP = 32
 """Examples of a training step that is measured; for DreamBooth, whose batches are smaller, as many as these have."""
-LARGE = ("llama", "lavin")
-"""Backbones whose layers are computed again in the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,12 @@ class Means:
 
 
 def bound(task: Task, backbone: str, method: str, means: Means = Means()) -> Task:
-    """The task as this method is trained on it there; a task of petlbench's own as it is, whatever the means. Raises UserError where a
-    batch cannot be shared out."""
+    """The task as this method is trained on it there; a task of petlbench's own as it is, whatever the means. Layers of a
+    decoder-only model, which has 7 B weights, are computed again in the backward pass. Raises UserError where a batch cannot be shared out."""
     if not task.dataset:
         return task
-    view = replace(backbones.load(backbone).view, **VIEWS.get((backbone, task.dataset), {}))
+    kind = backbones.load(backbone)
+    view = replace(kind.view, **VIEWS.get((backbone, task.dataset), {}))
     known = find(backbone, task.dataset, method)
     recipe = task.recipe if known is None else published(known, task.rated)
     most = max(1, recipe.batch_size // means.processes)
@@ -45,7 +44,7 @@ def bound(task: Task, backbone: str, method: str, means: Means = Means()) -> Tas
     if recipe.batch_size % (micro_batch * means.processes):
         gpus = f"{means.processes} GPU{'s' if means.processes > 1 else ''}"
         raise UserError(f"micro_batch: {micro_batch} on {gpus} does not divide the batch of {recipe.batch_size}")
-    recipe = replace(recipe, shared_lr=None, clip=None, checkpointing=backbone in LARGE, micro_batch=micro_batch)
+    recipe = replace(recipe, shared_lr=None, clip=None, checkpointing=kind.decoder_only, micro_batch=micro_batch)
     found = task.bound(view, replace(recipe, precision=means.precision or recipe.precision))
     return replace(found, evaluation_batch=min(found.evaluation_batch, means.micro_batch)) if means.micro_batch else found
 

@@ -111,8 +111,7 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
     from suite import backbones, tasks
 
     catalogue = discover(files)
-    names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
-    names = [name for name in names if settings.methods != "all" or _wanted(catalogue.methods[name].group, settings)]
+    names = methods(catalogue, settings)
     wanted_tasks = [task for task in map(tasks.load, chosen("task", settings.tasks, tasks.names())) if takers(task, settings)]
     data: dict[str, _Data] = {}
     found: list[Job] = []
@@ -124,6 +123,12 @@ def cells(settings: Settings, files: tuple[str, ...] = ()) -> list[Job]:
             for name in names:
                 found += _seeds(settings, catalogue, name, place, part, files)
     return found
+
+
+def methods(catalogue: Catalogue, settings: Settings) -> list[str]:
+    """The methods that these settings ask for. Raises UserError for unknown names."""
+    names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
+    return [name for name in names if settings.methods != "all" or _wanted(catalogue.methods[name].group, settings)]
 
 
 def fitting(backbone: str, name: str | None, preset: str = "mini") -> Task:

@@ -18,7 +18,7 @@ from suite.binding import Means, bound, costed
 from suite.core import Task
 from suite.cost import example, parameters
 from suite.errors import UserError
-from suite.grid import takers
+from suite.grid import methods, takers
 from suite.inventory import Item
 from suite.plans import plan_of
 from suite.plugins import configured, discover
@@ -137,9 +137,7 @@ def kept_bytes(model: Trainee, batch: Any) -> int:
 
 def asked(settings: Settings) -> list[tuple[Item, Means, int | None]]:
     """What `need` takes, of every cell of the grid but for its seeds. Raises UserError for unknown names, and where nothing is left."""
-    catalogue = discover()
-    names = chosen("method", catalogue.usable(settings.methods), list(catalogue.methods))
-    names = [name for name in names if settings.methods != "all" or catalogue.methods[name].group in ("", *settings.groups)]
+    names = methods(discover(), settings)
     found = [task for task in map(tasks.load, chosen("task", settings.tasks, tasks.names())) if task.dataset]
     means = Means(settings.precision, settings.micro_batch, settings.gpus)
     items = [(Item(place, name, task.name, settings.preset), means, settings.epochs)

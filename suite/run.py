@@ -20,7 +20,7 @@ from suite.progress import Reporter, say
 from suite.errors import UserError
 from suite.record import Cost, Record
 from suite.settings import Settings
-from suite.store import Store
+from suite.store import Examples, Store
 
 CACHE = Path(".cache")
 LOGS, CHECKPOINTS, LOCK = CACHE / "logs", CACHE / "cells", CACHE / "run.lock"
@@ -87,23 +87,21 @@ def run_together(settings: Settings, store: Store, launcher: Launcher) -> list[R
             store.sweep()
             records = {job.key: record for job in jobs if (record := _kept(job, store))}
         done = together.told(list(records))
-        records |= {job.key: _in_turn(job, settings, store) for job in jobs if job.key not in done}
+        origin = grid.Origin.here(settings.preset)
+        records |= {job.key: _in_turn(CellTask(job, origin, CHECKPOINTS / job.key), store) for job in jobs if job.key not in done}
     return [records[job.key] for job in jobs] if together.first() else None
 
 
-def _in_turn(job: Job, settings: Settings, store: Store) -> Record:
+def _in_turn(task: CellTask, store: Store) -> Record:
     from suite import together, work
 
-    task = CellTask(job, grid.Origin.here(settings.preset), CHECKPOINTS / job.key)
     try:
         record, arrays = work.cell(task)
     except (ArithmeticError, UserError) as error:  # NonFiniteLoss and what does not fit: all of them raise it
-        record, arrays = job.record("failed", reason=one_line(error)), None
+        record, arrays = task.job.record("failed", reason=one_line(error)), None
     if together.first():
-        record = store.save(record, arrays)
-        if record.status == "ok" or record.reason.startswith("NonFiniteLoss"):
-            shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
-        say(f"{job.cell} {_result(record)}")
+        record = _finished(record, arrays, store)
+        say(f"{task.job.cell} {_result(record)}")
     together.wait()
     return record
 
@@ -146,10 +144,16 @@ def _run_cells(jobs: Sequence[Job], records: dict[str, Record], settings: Settin
         for outcome in pool.run(CELLS, tasks, _workers(settings), LOGS):
             job: Job = outcome.job.job
             record, arrays = outcome.value or (job.record("failed", reason=outcome.error), None)
-            records[job.key] = store.save(record, arrays)
-            if outcome.error is None or outcome.error.startswith("NonFiniteLoss"):  # what else failed goes on from its checkpoint
-                shutil.rmtree(CHECKPOINTS / job.key, ignore_errors=True)
+            records[job.key] = _finished(record, arrays, store)
             reporter.step(job.size, f"{job.cell} {_result(record)}")
+
+
+def _finished(record: Record, arrays: Examples | None, store: Store) -> Record:
+    """Stored, without its checkpoints; what failed, but by its loss, goes on from these."""
+    record = store.save(record, arrays)
+    if record.status == "ok" or (record.reason or "").startswith("NonFiniteLoss"):
+        shutil.rmtree(CHECKPOINTS / record.key, ignore_errors=True)
+    return record
 
 
 def _result(record: Record) -> str:

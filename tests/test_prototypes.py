@@ -19,7 +19,7 @@ from suite.data.classes import Digits, WorldClasses
 from suite.data.text import tokenize
 from suite.errors import UserError
 from suite.prefix import Stored
-from suite.tasks.prototypes import NO_CHOICE, SHOTS, BaseToNew, Probe, Prototypes
+from suite.tasks.prototypes import NO_CHOICE, SHOTS, BaseToNew, Probe, Prototypes, prototypes
 
 NAMES = ("world-classes", "digits")
 
@@ -87,7 +87,7 @@ def test_sixteen_shots_and_no_text(name: str) -> None:
 
 def test_a_class_is_told_by_its_name() -> None:
     """Here by a backbone that gives each text a direction of its own."""
-    head = Prototypes(["a red circle", "a large red circle"])
+    head = prototypes(["a red circle", "a large red circle"])
     assert head.ids.equal(torch.from_numpy(tokenize(["a red circle", "a large red circle"])[0]))
     read: list[Tensor] = []
     backbone = SimpleNamespace(text_features=lambda ids, mask: read.append(mask) or torch.eye(2), logit_scale=torch.tensor(3.0))

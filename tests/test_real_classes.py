@@ -26,7 +26,8 @@ from suite.errors import UserError
 from suite.plugins import discover
 from suite.recipe import Recipe
 from suite.tasks.prototypes import NO_CHOICE
-from suite.tasks.real_classes import TASKS, Prompts, RealFewShot
+from suite.tasks.prototypes import Prototypes
+from suite.tasks.real_classes import TASKS, RealFewShot
 from suite.train import evaluate_on, fit, outputs_on
 
 NAMES = ["Crop", "Forest", "Grass", "Highway", "Industry", "Pasture", "Permanent_Crop", "Houses", "River", "Lake"]
@@ -198,7 +199,7 @@ def test_names_are_asked_for_where_weights_are_real(monkeypatch: pytest.MonkeyPa
         bound.head(mini())
     for task in (TASKS["eurosat"](), TASKS["eurosat"]().bound(CLIP.view, RECIPE)):
         blank = task.head(at_paper_size())
-        assert isinstance(blank, Prompts) and blank.ids.shape == blank.there.shape == (10, 77)
+        assert isinstance(blank, Prototypes) and blank.ids.shape == blank.there.shape == (10, 77)
     probe = TASKS["imagenet-new"]().head(at_paper_size(), "linear")
     assert probe.weight.shape == (3, 768)
 

@@ -100,7 +100,7 @@ class Labelled(Published):
     @property
     def base(self) -> tuple[bool, ...]:
         """Is a class one of those that are trained on?"""
-        return base_new(self.classes)
+        return base_new(range(self.count))
 
     def rows(self, split: str) -> dict[str, list[Any]]:
         self.classes  # counted first: their error says more
@@ -161,7 +161,7 @@ def few_shot(labels: Sequence[int], shots: int, seed: int) -> list[int]:
     return sorted(row for rows in drawn.values() for row in rows[:shots])
 
 
-def base_new(classes: Sequence[str]) -> tuple[bool, ...]:
+def base_new(classes: Sequence[Any]) -> tuple[bool, ...]:
     """Is a class a base one? The first half is, rounded up; the others are new (CoCoOp, Zhou et al. 2022, arXiv:2203.05557)."""
     half = math.ceil(len(classes) / 2)
     return tuple(label < half for label in range(len(classes)))

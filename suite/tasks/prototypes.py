@@ -30,18 +30,25 @@ NO_CHOICE = -1e4
 class Prototypes(nn.Module):
     """Cosine similarities of pictures with texts, by the backbone's own factor and a trained one that starts at 1.
 
-    The texts are read anew at every call, since methods may act on them.
+    The texts are read anew at every call, since methods may act on them. ids: (C, N) tokens; there: (C, N) bool, which of them are.
     """
 
-    def __init__(self, texts: list[str]):
+    def __init__(self, ids: Tensor, there: Tensor):
         super().__init__()
-        self.register_buffer("ids", torch.from_numpy(tokenize(texts)[0]), persistent=False)
+        self.register_buffer("ids", ids, persistent=False)
+        self.register_buffer("there", there, persistent=False)
         self.log_scale = nn.Parameter(torch.zeros(1))
 
     def forward(self, backbone: Backbone, features: Features) -> Tensor:
         """-> (B, C)."""
-        texts = backbone.text_features(self.ids, self.ids != PAD)
+        texts = backbone.text_features(self.ids, self.there)
         return backbone.logit_scale * self.log_scale.exp() * features.pooled @ texts.T
+
+
+def prototypes(texts: list[str]) -> Prototypes:
+    """Of texts in the shipped vocabulary."""
+    ids = torch.from_numpy(tokenize(texts)[0])
+    return Prototypes(ids, ids != PAD)
 
 
 class Probe(nn.Linear):
@@ -61,7 +68,7 @@ class FewShot(Classification):
         names = self.reader.classes
         if len(names) < 2:
             raise UserError(f"{self.name} has {len(names)} class: there is nothing to choose from")
-        return Probe(backbone.vision_width, len(names)) if readout == "linear" else Prototypes([f"a {name}" for name in names])
+        return Probe(backbone.vision_width, len(names)) if readout == "linear" else prototypes([f"a {name}" for name in names])
 
     def logits(self, backbone: Backbone, head: nn.Module, batch: Batch) -> Tensor:
         """(B, C)."""

@@ -14,15 +14,15 @@ from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from suite.core import Backbone, Batch, Features
+from suite.core import Backbone, Batch
 from suite.data import aircraft, coop, imagenet, seen
 from suite.data.coop import Labelled, few_shot
 from suite.errors import UserError
 from suite.recipe import Recipe
 from suite.tasks.base import SEARCH_PARTS
-from suite.tasks.prototypes import NO_CHOICE, SHOTS, BaseToNew, FewShot, Probe
+from suite.tasks.prototypes import SHOTS, BaseToNew, FewShot, Probe, Prototypes
 from suite.tasks.real import Real
 
 if TYPE_CHECKING:
@@ -33,21 +33,6 @@ HELD = 4
 DRAW = 0
 """Seed of the draw."""
 NEW = "-new"
-
-
-class Prompts(nn.Module):
-    """As Prototypes, of texts in the backbone's own vocabulary: ids, there (C, N), which of the tokens are there."""
-
-    def __init__(self, ids: Tensor, there: Tensor):
-        super().__init__()
-        self.register_buffer("ids", ids, persistent=False)
-        self.register_buffer("there", there, persistent=False)
-        self.log_scale = nn.Parameter(torch.zeros(1))
-
-    def forward(self, backbone: Backbone, features: Features) -> Tensor:
-        """-> (B, C)."""
-        texts = backbone.text_features(self.ids, self.there)
-        return backbone.logit_scale * self.log_scale.exp() * features.pooled @ texts.T
 
 
 @dataclass(eq=False)
@@ -100,7 +85,7 @@ class RealFewShot(Real, FewShot):
         return {name: [cells[row] for row in kept] for name, cells in found.items()}
 
     def head(self, backbone: Backbone, readout: str = "task") -> nn.Module:
-        """Prompts, or a linear probe where `readout` is "linear".
+        """Prototypes, or a linear probe where `readout` is "linear".
 
         Unbound, or for a backbone on the meta device, the prompts are blank and, with what the method puts into them, as long as the
         papers', which pad them: costs need no data. Raises UserError where names or tokenizer are not there, or a prompt finds no room.
@@ -109,11 +94,11 @@ class RealFewShot(Real, FewShot):
             return Probe(backbone.vision_width, self.reader.count)
         if self.view is None or next(backbone.parameters()).is_meta:
             ids = torch.zeros(self.reader.count, self._room(backbone, 1), dtype=torch.long)
-            return Prompts(ids, torch.ones_like(ids, dtype=torch.bool))
+            return Prototypes(ids, torch.ones_like(ids, dtype=torch.bool))
         texts = [self.reader.prompt.format(name) for name in self.reader.classes]
         ids, there = map(torch.from_numpy, seen.tokens(self.view, texts))
         self._room(backbone, int(there.sum(1).max()))
-        return Prompts(ids, there)
+        return Prototypes(ids, there)
 
     def _room(self, backbone: Backbone, needed: int) -> int:
         """Tokens of a prompt, at most, beside those that the attached method puts into it. Raises UserError where fewer than `needed`."""
@@ -147,16 +132,9 @@ class RealBaseToNew(RealFewShot, BaseToNew):
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """The base classes, which are the first half, rounded up, and the new ones: known without the classes' names."""
-        base = -(-self.reader.count // 2)
+        """The base classes, which are the first, and the new ones."""
+        base = sum(self.reader.base)
         return base, self.reader.count - base
-
-    def among(self, logits: Tensor, labels: Tensor | None) -> Tensor:
-        """As BaseToNew's, which asks the data for the base classes."""
-        if labels is None:  # a pass that is only costed
-            return logits
-        base = torch.arange(self.reader.count, device=labels.device) < self.choices[0]
-        return logits.masked_fill(base != base[labels][:, None], NO_CHOICE)
 
 
 READERS: dict[str, Callable[[], Labelled]] = {
